@@ -1,0 +1,175 @@
+//! What this processor can do: detected once at run time, listed, and forced to a lower level for tests and comparisons.
+//!
+//! A value of [`Isa`] above `Portable` can only be had where the processor has the instructions, so the value itself is the proof that
+//! calling code compiled for them is sound. This file reads no environment: whoever reads a setting calls [`Isa::force`].
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The proof, if the processor has the instructions.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("popcnt")
+        {
+            return Some(Self(()));
+        }
+        None
+    }
+}
+
+/// Proof that this processor has AVX-512 F, BW and VPOPCNTDQ beside AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The proof, if the processor has the instructions.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if Avx2::new().is_some()
+            && std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512vpopcntdq")
+        {
+            return Some(Self(()));
+        }
+        None
+    }
+}
+
+/// A level of instructions that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// What every processor of the build target has.
+    Portable,
+    /// 256-bit lanes with fused multiply-add.
+    Avx2(Avx2),
+    /// 512-bit lanes with fused multiply-add.
+    Avx512(Avx512),
+}
+
+/// Why a level could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// No level has this name.
+    #[error("unknown instruction set `{name}`; allowed: portable, avx2, avx512")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// This processor lacks the level.
+    #[error("this processor has no `{name}`; available: {available}")]
+    Unavailable {
+        /// The name that was asked for.
+        name: String,
+        /// The names that can be had here.
+        available: String,
+    },
+    /// A different level is already in use by this process.
+    #[error("the instruction set is already `{active}`; it is chosen once per process")]
+    AlreadyActive {
+        /// The level in use.
+        active: Isa,
+    },
+}
+
+static ACTIVE: OnceLock<Isa> = OnceLock::new();
+
+impl Isa {
+    /// Every level this processor has, lowest first; never empty.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Portable];
+        levels.extend(Avx2::new().map(Self::Avx2));
+        levels.extend(Avx512::new().map(Self::Avx512));
+        levels
+    }
+
+    /// The highest level this processor has.
+    #[must_use]
+    pub fn best() -> Self {
+        let level = Avx512::new().map(Self::Avx512).or_else(|| Avx2::new().map(Self::Avx2));
+        level.unwrap_or(Self::Portable)
+    }
+
+    /// The level in use by this process: the forced one, else the best. Fixed from the first call on.
+    #[must_use]
+    pub fn active() -> Self {
+        *ACTIVE.get_or_init(Self::best)
+    }
+
+    /// Fixes the level for this process; to be called before any kernel runs.
+    ///
+    /// Errors: `AlreadyActive` when a different level is in use already.
+    pub fn force(self) -> Result<(), IsaError> {
+        let active = *ACTIVE.get_or_init(|| self);
+        if active == self { Ok(()) } else { Err(IsaError::AlreadyActive { active }) }
+    }
+
+    /// The level of that name, if this processor has it. Errors: `Unknown`, `Unavailable`.
+    pub fn named(name: &str) -> Result<Self, IsaError> {
+        let available = Self::available();
+        if let Some(level) = available.iter().find(|level| level.name() == name) {
+            return Ok(*level);
+        }
+        if !["portable", "avx2", "avx512"].contains(&name) {
+            return Err(IsaError::Unknown { name: name.to_owned() });
+        }
+        let names: Vec<_> = available.iter().map(|level| level.name()).collect();
+        Err(IsaError::Unavailable { name: name.to_owned(), available: names.join(", ") })
+    }
+
+    /// The name: `portable`, `avx2`, `avx512`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2(_) => "avx2",
+            Self::Avx512(_) => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_level_is_found_by_its_name_and_the_best_is_last() {
+        let available = Isa::available();
+        for level in &available {
+            assert_eq!(Isa::named(level.name()), Ok(*level));
+        }
+        assert_eq!(available.last(), Some(&Isa::best()));
+        assert_eq!(available.first(), Some(&Isa::Portable));
+    }
+
+    #[test]
+    fn an_unknown_name_lists_what_is_allowed() {
+        let error = Isa::named("sse9").expect_err("no such level");
+        assert!(error.to_string().contains("portable, avx2, avx512"), "{error}");
+    }
+
+    #[test]
+    fn forcing_another_level_than_the_active_one_is_refused() {
+        let active = Isa::active();
+        assert_eq!(active.force(), Ok(()));
+        for level in Isa::available().into_iter().filter(|level| *level != active) {
+            assert_eq!(level.force(), Err(IsaError::AlreadyActive { active }));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Arithmetic on hardware: one folder per family of operations, one contract, one plain reference, many implementations.
+//!
+//! Knows no models, tasks, tokio or serde. Hardware conditions live here and nowhere above. Work is split over the rayon pool of the calling
+//! thread; no result depends on how it was split.
+
+pub mod device;
+pub mod distance;
+mod error;
+mod gpu;
+pub mod isa;
+pub mod matmul;
+pub mod normalize;
+pub mod pool;
+pub mod quantize;
+mod rows;
+pub mod threads;
+pub mod tolerance;
+pub mod topk;
+
+pub use error::KernelError;
+pub use isa::Isa;
+pub use rows::{BitRows, DIM_MAX, Operand, Rows, Stop, first_non_finite, never_stop};

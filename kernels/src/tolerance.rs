@@ -1,0 +1,38 @@
+//! How far a kernel may be from the exact answer: the only place where a tolerance is written down.
+//!
+//! Source of the bounds: N. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition, section 3.1: a sum of `n` rounded terms
+//! errs by at most `n u / (1 - n u)` times the sum of the terms' magnitudes, `u` being the unit round-off.
+
+use crate::distance::{FOLD, LANES};
+
+/// Unit round-off of `f32`.
+pub const UNIT_F32: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Bound on the error of a sum of `terms` products or differences in `f32` over [`LANES`] lanes, folded into `f64` every [`FOLD`] terms.
+///
+/// `magnitude` is the exact sum of the terms' absolute values. The chain inside a fold is at most `FOLD / LANES` additions, the lanes are
+/// joined by four more and a term itself carries up to three roundings.
+#[must_use]
+pub fn lane_sum(terms: usize, magnitude: f64) -> f64 {
+    let chain = terms.min(FOLD).div_ceil(LANES) as f64 + 4.0 + 3.0;
+    chain * UNIT_F32 / (1.0 - chain * UNIT_F32) * magnitude + f64::from(f32::MIN_POSITIVE)
+}
+
+/// Bound on the error of one element of a matrix product over `terms` products in `f32`, summed in one chain.
+#[must_use]
+pub fn chain_sum(terms: usize, magnitude: f64) -> f64 {
+    let chain = terms as f64 + 2.0;
+    chain * UNIT_F32 / (1.0 - chain * UNIT_F32) * magnitude + f64::from(f32::MIN_POSITIVE)
+}
+
+/// Bound on the error of a cosine of `terms` dimensions: one dot product and two norms, each relative to the product of the norms.
+#[must_use]
+pub fn cosine(terms: usize) -> f64 {
+    2.0 * lane_sum(terms, 1.0)
+}
+
+/// Bound on one rounding to `f32` of a value of this magnitude.
+#[must_use]
+pub fn rounded(magnitude: f64) -> f64 {
+    magnitude * UNIT_F32 + f64::from(f32::MIN_POSITIVE)
+}

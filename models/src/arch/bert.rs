@@ -1,0 +1,235 @@
+//! The BERT families: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT and MPNet. One forward pass; the families differ in tensor names, positions
+//! and MPNet's relative attention bias.
+//!
+//! Sources: Devlin et al. 2018 (arXiv:1810.04805), Liu et al. 2019 (arXiv:1907.11692), Sanh et al. 2019 (arXiv:1910.01108), Song et al. 2020 (arXiv:2004.09297).
+
+use candle_core::{Device, Tensor};
+
+use super::{BertConfig, EncoderArch, PositionScheme, TokenBatch};
+use crate::layers::{Activation, LayerNorm, Linear, attention};
+use crate::weights::Weights;
+use crate::{ModelError, StopCheck};
+
+/// Distances beyond this share MPNet's last bucket.
+const RELATIVE_DISTANCE_MAX: f32 = 128.0;
+
+/// A loaded encoder.
+pub(super) struct Bert {
+    words: Tensor,
+    positions: Tensor,
+    position_scheme: PositionScheme,
+    /// The first row of the segment embedding, which every token of a single text gets.
+    segment: Option<Tensor>,
+    norm: LayerNorm,
+    blocks: Vec<Block>,
+    /// `[buckets, heads]`.
+    relative: Option<Tensor>,
+    heads: usize,
+    usable_positions: usize,
+    device: Device,
+}
+
+struct Block {
+    qkv: Linear,
+    out: Linear,
+    attention_norm: LayerNorm,
+    up: Linear,
+    down: Linear,
+    output_norm: LayerNorm,
+    activation: Activation,
+}
+
+/// How a family names the tensors of a block.
+struct BlockNames {
+    block: String,
+    qkv: [&'static str; 3],
+    out: &'static str,
+    attention_norm: &'static str,
+    up: &'static str,
+    down: &'static str,
+    output_norm: &'static str,
+}
+
+fn block_names(family: &str, index: usize) -> BlockNames {
+    let encoder = |qkv, out, attention_norm| BlockNames {
+        block: format!("encoder.layer.{index}."),
+        qkv,
+        out,
+        attention_norm,
+        up: "intermediate.dense",
+        down: "output.dense",
+        output_norm: "output.LayerNorm",
+    };
+    match family {
+        "distilbert" => BlockNames {
+            block: format!("transformer.layer.{index}."),
+            qkv: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+            out: "attention.out_lin",
+            attention_norm: "sa_layer_norm",
+            up: "ffn.lin1",
+            down: "ffn.lin2",
+            output_norm: "output_layer_norm",
+        },
+        "mpnet" => encoder(["attention.attn.q", "attention.attn.k", "attention.attn.v"], "attention.attn.o", "attention.LayerNorm"),
+        _ => encoder(
+            ["attention.self.query", "attention.self.key", "attention.self.value"],
+            "attention.output.dense",
+            "attention.output.LayerNorm",
+        ),
+    }
+}
+
+impl Bert {
+    pub(super) fn build(config: &BertConfig, weights: &mut Weights, device: &Device) -> Result<Self, ModelError> {
+        const WORDS: &str = "embeddings.word_embeddings.weight";
+        let prefixes = ["", "bert.", "roberta.", "distilbert.", "mpnet.", "model."];
+        let prefix = prefixes.into_iter().find(|prefix| weights.contains(&format!("{prefix}{WORDS}"))).unwrap_or("");
+        let hidden = config.hidden;
+        let words = weights.take(&format!("{prefix}{WORDS}"), &[config.vocab, hidden])?;
+        let positions = weights.take(&format!("{prefix}embeddings.position_embeddings.weight"), &[config.position_rows, hidden])?;
+        let segment = match config.segments {
+            0 => None,
+            rows => Some(weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"), &[rows, hidden])?.narrow(0, 0, 1)?),
+        };
+        let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), hidden, config.epsilon)?;
+        let relative = match config.relative_buckets {
+            0 => None,
+            buckets => Some(weights.take(&format!("{prefix}encoder.relative_attention_bias.weight"), &[buckets, config.heads])?),
+        };
+        let blocks = (0..config.layers).map(|index| Block::build(config, prefix, index, weights)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            words,
+            positions,
+            position_scheme: config.positions,
+            segment,
+            norm,
+            blocks,
+            relative,
+            heads: config.heads,
+            usable_positions: config.usable_positions(),
+            device: device.clone(),
+        })
+    }
+
+    fn embed_tokens(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
+        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
+        let rows = position_rows(batch, self.position_scheme);
+        let rows = Tensor::from_vec(rows, batch.ids.len(), &self.device)?;
+        let mut x = (self.words.index_select(&ids, 0)? + self.positions.index_select(&rows, 0)?)?;
+        if let Some(segment) = &self.segment {
+            x = x.broadcast_add(segment)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// What is added to the attention scores, or `None` when nothing is: −∞ at padding, and MPNet's bias by distance.
+    fn score_bias(&self, batch: &TokenBatch) -> Result<Option<Tensor>, ModelError> {
+        let (rows, seq) = (batch.lengths.len(), batch.seq);
+        let mask = if batch.lengths.iter().all(|&length| length == seq) {
+            None
+        } else {
+            let values: Vec<f32> = batch
+                .lengths
+                .iter()
+                .flat_map(|&length| (0..seq).map(move |key| if key < length { 0.0 } else { f32::NEG_INFINITY }))
+                .collect();
+            Some(Tensor::from_vec(values, (rows, 1, 1, seq), &self.device)?)
+        };
+        let Some(relative) = &self.relative else { return Ok(mask) };
+        let buckets = relative.dim(0)?;
+        let index: Vec<u32> = (0..seq).flat_map(|query| (0..seq).map(move |key| relative_bucket(query, key, buckets))).collect();
+        let index = Tensor::from_vec(index, seq * seq, &self.device)?;
+        let by_distance =
+            relative.index_select(&index, 0)?.reshape((seq, seq, self.heads))?.permute((2, 0, 1))?.contiguous()?.unsqueeze(0)?;
+        Ok(Some(match mask {
+            Some(mask) => by_distance.broadcast_add(&mask)?,
+            None => by_distance,
+        }))
+    }
+}
+
+impl EncoderArch for Bert {
+    fn forward(&self, batch: &TokenBatch, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
+        if batch.seq > self.usable_positions {
+            return Err(ModelError::input(format!("{} tokens, the model has {} positions", batch.seq, self.usable_positions)));
+        }
+        let bias = self.score_bias(batch)?;
+        let mut x = self.embed_tokens(batch)?;
+        for block in &self.blocks {
+            x = block.forward(&x, bias.as_ref(), (batch.lengths.len(), batch.seq, self.heads), stop)?;
+        }
+        let hidden = x.dim(1)?;
+        Ok(x.reshape((batch.lengths.len(), batch.seq, hidden))?)
+    }
+}
+
+impl Block {
+    fn build(config: &BertConfig, prefix: &str, index: usize, weights: &mut Weights) -> Result<Self, ModelError> {
+        let names = block_names(&config.family, index);
+        let (hidden, wide) = (config.hidden, config.intermediate);
+        let full = |part: &str| format!("{prefix}{}{part}", names.block);
+        let [query, key, value] = names.qkv;
+        // The scores' division by √head size is folded into the query once.
+        let scale = 1.0 / ((hidden / config.heads) as f64).sqrt();
+        let parts = [
+            Linear::take(weights, &full(query), hidden, hidden, true)?.scaled(scale)?,
+            Linear::take(weights, &full(key), hidden, hidden, true)?,
+            Linear::take(weights, &full(value), hidden, hidden, true)?,
+        ];
+        Ok(Self {
+            qkv: Linear::joined(&parts)?,
+            out: Linear::take(weights, &full(names.out), hidden, hidden, true)?,
+            attention_norm: LayerNorm::take(weights, &full(names.attention_norm), hidden, config.epsilon)?,
+            up: Linear::take(weights, &full(names.up), hidden, wide, true)?,
+            down: Linear::take(weights, &full(names.down), wide, hidden, true)?,
+            output_norm: LayerNorm::take(weights, &full(names.output_norm), hidden, config.epsilon)?,
+            activation: config.activation,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, shape: (usize, usize, usize), stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
+        let check = || if stop() { Err(ModelError::Stopped) } else { Ok(()) };
+        check()?;
+        let mixed = attention(&self.qkv.forward(x)?, bias, shape)?;
+        let x = self.attention_norm.forward(&(self.out.forward(&mixed)? + x)?)?;
+        check()?;
+        let wide = self.activation.forward(&self.up.forward(&x)?)?;
+        self.output_norm.forward(&(self.down.forward(&wide)? + x)?)
+    }
+}
+
+/// The row of the position embedding for every token of the batch.
+fn position_rows(batch: &TokenBatch, scheme: PositionScheme) -> Vec<u32> {
+    let seq = batch.seq.max(1);
+    match scheme {
+        PositionScheme::Plain => batch.ids.chunks(seq).flat_map(|row| 0..row.len() as u32).collect(),
+        PositionScheme::AfterPadding(padding) => batch
+            .ids
+            .chunks(seq)
+            .flat_map(|row| {
+                row.iter().scan(padding, move |last, &id| {
+                    if id == padding {
+                        return Some(padding);
+                    }
+                    *last += 1;
+                    Some(*last)
+                })
+            })
+            .collect(),
+    }
+}
+
+/// MPNet's bucket of a distance: exact up to a quarter of the buckets, logarithmic beyond; one half for keys behind the query.
+fn relative_bucket(query: usize, key: usize, buckets: usize) -> u32 {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let distance = query.abs_diff(key);
+    let bucket = if distance < exact {
+        distance
+    } else {
+        // In f32, as the model was trained: rounding decides at the edges of a bucket.
+        let ratio = (distance as f32 / exact as f32).ln() / (RELATIVE_DISTANCE_MAX / exact as f32).ln();
+        (exact + (ratio * (half - exact) as f32) as usize).min(half - 1)
+    };
+    (if key > query { bucket + half } else { bucket }) as u32
+}

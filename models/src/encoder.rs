@@ -1,0 +1,327 @@
+//! A sentence encoder read from a folder: transformer, pooling and heads as sentence-transformers would put them together.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Device;
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use crate::arch::{self, BertConfig, EncoderArch, TokenBatch};
+use crate::heads::Head;
+use crate::pooling::{Pooling, PoolingConfig};
+use crate::source::files::{read_json, read_json_optional};
+use crate::text::TextTokenizer;
+use crate::weights::{Weights, weight_files};
+use crate::{Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
+
+/// Padded tokens that are computed together on one thread: small enough that a stop is noticed soon, large enough for the matrix products.
+const BATCH_TOKENS: usize = 1024;
+/// Sequences that are computed together on one thread.
+const BATCH_ROWS: usize = 64;
+/// Modules beyond this are refused.
+const MODULE_COUNT_MAX: usize = 16;
+
+/// An encoder on a device.
+pub struct Encoder {
+    info: EmbedderInfo,
+    tokenizer: TextTokenizer,
+    arch: Box<dyn EncoderArch>,
+    hidden: usize,
+    pooling: Pooling,
+    heads: Vec<Head>,
+    device: Device,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    #[serde(default)]
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// `sentence_bert_config.json` and its siblings.
+#[derive(Default, Deserialize)]
+struct SentenceConfig {
+    #[serde(default)]
+    max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+/// `config_sentence_transformers.json`.
+#[derive(Default, Deserialize)]
+struct PromptConfig {
+    #[serde(default)]
+    prompts: BTreeMap<String, String>,
+    #[serde(default)]
+    default_prompt_name: Option<String>,
+    #[serde(default)]
+    similarity_fn_name: Option<String>,
+}
+
+/// What the files say, before the weights are read.
+pub struct EncoderPlan {
+    /// The transformer's configuration.
+    pub config: BertConfig,
+    /// How token vectors are pooled, and where that was read.
+    pub pooling: Pooling,
+    /// Where the pooling was read, or why it was assumed.
+    pub pooling_source: String,
+    modules: Vec<Module>,
+    transformer: std::path::PathBuf,
+    sentence: SentenceConfig,
+    prompts: PromptConfig,
+    /// What the loader ignored or assumed.
+    pub notes: Vec<String>,
+}
+
+impl EncoderPlan {
+    /// Reads the small files of a model folder. Errors: `Missing`, `Unsupported` naming the architecture or module, `Corrupt` naming file and field.
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let modules: Vec<Module> = read_json_optional(&folder.join("modules.json"))?.unwrap_or_default();
+        if modules.len() > MODULE_COUNT_MAX {
+            return Err(ModelError::corrupt("modules.json", "length", format!("{} modules, at most {MODULE_COUNT_MAX}", modules.len())));
+        }
+        if let Some(module) = modules.iter().find(|module| !is_inside(&module.path)) {
+            return Err(ModelError::corrupt("modules.json", "path", format!("`{}` leaves the folder", module.path.escape_debug())));
+        }
+        let first = modules.iter().find(|module| short_name(&module.kind) == "Transformer");
+        if !modules.is_empty() && first.is_none() {
+            return Err(ModelError::unsupported(format!(
+                "modules.json has no Transformer module but {}; supported: Transformer, Pooling, Dense, Normalize",
+                modules.iter().map(|module| short_name(&module.kind)).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let transformer = first.map_or_else(|| folder.to_owned(), |module| folder.join(&module.path));
+        let config = BertConfig::from_json(read_json(&transformer.join("config.json"))?)?;
+        let (pooling, pooling_source) = read_pooling(folder, &modules)?;
+        let mut notes = config.notes.clone();
+        if modules.is_empty() {
+            notes.push("no modules.json: mean pooling without normalisation is assumed, as sentence-transformers does".into());
+        }
+        Ok(Self {
+            config,
+            pooling,
+            pooling_source,
+            sentence: read_sentence_config(&transformer)?,
+            prompts: read_json_optional(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default(),
+            modules,
+            transformer,
+            notes,
+        })
+    }
+
+    /// Where weights and tokenizer of the transformer lie.
+    #[must_use]
+    pub fn transformer_folder(&self) -> &Path {
+        &self.transformer
+    }
+
+    /// The longest sequence: `max_seq_length`, or without one the smaller of the positions and the tokenizer's limit; never more than the positions.
+    #[must_use]
+    pub fn max_tokens(&self, tokenizer_limit: Option<usize>) -> usize {
+        let positions = self.config.usable_positions();
+        self.sentence.max_seq_length.or(tokenizer_limit).unwrap_or(positions).clamp(1, positions)
+    }
+}
+
+/// The last part of a Python class path.
+fn short_name(kind: &str) -> &str {
+    kind.rsplit('.').next().unwrap_or(kind)
+}
+
+/// A relative path without `..`.
+fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+}
+
+fn read_pooling(folder: &Path, modules: &[Module]) -> Result<(Pooling, String), ModelError> {
+    match modules.iter().find(|module| short_name(&module.kind) == "Pooling") {
+        Some(module) => {
+            let config: PoolingConfig = read_json(&folder.join(&module.path).join("config.json"))?;
+            Ok((Pooling::from_config(&config)?, format!("{}/config.json", module.path)))
+        }
+        None if modules.is_empty() => Ok((Pooling::mean(), "assumed: the model has no modules.json".into())),
+        None => Err(ModelError::unsupported("modules.json has no Pooling module; token vectors cannot be turned into one")),
+    }
+}
+
+fn read_sentence_config(folder: &Path) -> Result<SentenceConfig, ModelError> {
+    for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
+        if let Some(config) = read_json_optional(&folder.join(format!("sentence_{family}_config.json")))? {
+            return Ok(config);
+        }
+    }
+    Ok(SentenceConfig::default())
+}
+
+impl Encoder {
+    /// Loads the model in `folder` to `device` under `name`. Blocks; reads every weight file once.
+    ///
+    /// Errors: `Missing`, `Unsupported`, `Corrupt`, `Io`; a `Device` fault of the library is `Internal`.
+    pub fn load(folder: &Path, name: &str, device: &Device) -> Result<Self, ModelError> {
+        let plan = EncoderPlan::read(folder)?;
+        let files = weight_files(&plan.transformer)?;
+        let tokenizer = TextTokenizer::read(&plan.transformer, plan.sentence.do_lower_case, plan.config.vocab)?;
+        let mut weights = Weights::read(&files, device)?;
+        let arch = arch::build(&plan.config, &mut weights, device)?;
+        let (heads, dimensions) = read_heads(folder, &plan, device)?;
+        let max_tokens = plan.max_tokens(tokenizer.model_max_length());
+        let mut notes = plan.notes.clone();
+        if plan.sentence.max_seq_length.is_some_and(|asked| asked > max_tokens) {
+            notes.push(format!("max_seq_length is beyond the model's positions; {max_tokens} tokens are allowed"));
+        }
+        if plan.sentence.max_seq_length.is_none() {
+            notes.push(format!("no max_seq_length: {max_tokens} tokens are allowed by positions and tokenizer"));
+        }
+        let info = EmbedderInfo {
+            name: name.to_owned(),
+            digest: weights.digest().to_owned(),
+            architecture: plan.config.family.clone(),
+            dimensions,
+            max_tokens: Some(max_tokens),
+            special_token_count: tokenizer.special_token_count(),
+            pooling: plan.pooling.name(),
+            pooling_source: plan.pooling_source,
+            normalizes: matches!(heads.last(), Some(Head::Normalize)),
+            matryoshka: plan.config.matryoshka.iter().copied().filter(|&dim| dim <= dimensions).collect(),
+            prompts: plan.prompts.prompts,
+            default_prompt_name: plan.prompts.default_prompt_name,
+            similarity: plan.prompts.similarity_fn_name,
+            memory_bytes: resident_bytes(crate::weights::memory_bytes(&files)?, tokenizer.file_bytes()),
+            working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
+            notes,
+        };
+        Ok(Self { info, tokenizer, arch, hidden: plan.config.hidden, pooling: plan.pooling, heads, device: device.clone() })
+    }
+
+    /// Pooled rows of one padded batch, in the batch's order.
+    fn embed_batch(&self, sequences: &[&Sequence], stop: StopCheck<'_>) -> Result<Vec<f32>, ModelError> {
+        let seq = sequences.iter().map(|sequence| sequence.len()).max().unwrap_or(0);
+        let width = self.pooling.width(self.hidden);
+        let mut rows = vec![0f32; sequences.len() * width];
+        // A tokenizer without special tokens makes nothing of an empty text; its vector is zero.
+        if seq > 0 {
+            let mut ids = Vec::with_capacity(sequences.len() * seq);
+            for (row, sequence) in sequences.iter().enumerate() {
+                ids.extend_from_slice(&sequence.ids);
+                ids.resize((row + 1) * seq, 0);
+            }
+            // A row without tokens attends to its padding; nothing of it is pooled.
+            let lengths = sequences.iter().map(|sequence| sequence.len().max(1)).collect();
+            let batch = TokenBatch { ids, lengths, seq };
+            let hidden: Vec<f32> = self.arch.forward(&batch, stop)?.flatten_all()?.to_vec1()?;
+            let tokens = hidden.chunks_exact(seq * self.hidden);
+            for ((sequence, tokens), out) in sequences.iter().zip(tokens).zip(rows.chunks_exact_mut(width)) {
+                let skip = if self.pooling.include_prompt || sequence.prompt_tokens == 0 {
+                    0
+                } else {
+                    sequence.content.start + sequence.prompt_tokens
+                };
+                self.pooling.pool(&tokens[..sequence.len() * self.hidden], self.hidden, skip, out);
+            }
+        }
+        let mut width = width;
+        for head in &self.heads {
+            (rows, width) = head.apply(rows, width)?;
+        }
+        if rows.iter().all(|value| value.is_finite()) { Ok(rows) } else { Err(ModelError::NonFinite) }
+    }
+}
+
+/// Weights, their working copies while they are joined, and the vocabulary, which takes about eleven times its file in memory.
+fn resident_bytes(weights: u64, tokenizer_file: u64) -> u64 {
+    weights + weights / 50 + tokenizer_file * 11 + (4 << 20)
+}
+
+/// Memory that loading the model in `folder` will hold, from its tables alone. Errors: as [`EncoderPlan::read`].
+pub fn estimate_bytes(folder: &Path) -> Result<u64, ModelError> {
+    let plan = EncoderPlan::read(folder)?;
+    let weights = crate::weights::memory_bytes(&weight_files(&plan.transformer)?)?;
+    let tokenizer = std::fs::metadata(plan.transformer.join("tokenizer.json")).map_or(0, |about| about.len());
+    Ok(resident_bytes(weights, tokenizer))
+}
+
+fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec<Head>, usize), ModelError> {
+    let mut width = plan.pooling.width(plan.config.hidden);
+    let mut heads = Vec::new();
+    for module in &plan.modules {
+        match short_name(&module.kind) {
+            "Transformer" | "Pooling" => {}
+            "Normalize" => heads.push(Head::Normalize),
+            "Dense" => {
+                let (head, out) = Head::read_dense(&folder.join(&module.path), width, device)?;
+                heads.push(head);
+                width = out;
+            }
+            other => {
+                return Err(ModelError::unsupported(format!(
+                    "module `{}` of modules.json; supported: Transformer, Pooling, Dense, Normalize",
+                    other.escape_debug()
+                )));
+            }
+        }
+    }
+    Ok((heads, width))
+}
+
+/// Sequences by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and [`BATCH_TOKENS`] padded tokens (one row at least).
+fn length_sorted_batches(sequences: &[Sequence]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(sequences[index].len()));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for index in order {
+        let fits =
+            batches.last().is_some_and(|batch| batch.len() < BATCH_ROWS && (batch.len() + 1) * sequences[batch[0]].len() <= BATCH_TOKENS);
+        match batches.last_mut() {
+            Some(batch) if fits => batch.push(index),
+            _ => batches.push(vec![index]),
+        }
+    }
+    batches
+}
+
+impl Embedder for Encoder {
+    fn info(&self) -> &EmbedderInfo {
+        &self.info
+    }
+
+    fn tokenize(&self, prompt: &str, text: &str) -> Result<Sequence, ModelError> {
+        self.tokenizer.tokenize(prompt, text)
+    }
+
+    fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.token(id)
+    }
+
+    fn embed(&self, sequences: &[Sequence], stop: StopCheck<'_>) -> Result<Vec<f32>, ModelError> {
+        let limit = self.info.max_tokens.unwrap_or(usize::MAX);
+        if let Some(long) = sequences.iter().find(|sequence| sequence.len() > limit) {
+            return Err(ModelError::input(format!("a text of {} tokens, the model takes at most {limit}", long.len())));
+        }
+        let batches = length_sorted_batches(sequences);
+        let compute = |batch: &Vec<usize>| {
+            let picked: Vec<&Sequence> = batch.iter().map(|&index| &sequences[index]).collect();
+            self.embed_batch(&picked, stop)
+        };
+        // Batches side by side keep every core busy where a product is too small to be split; a GPU takes them one after the other.
+        let rows: Vec<Vec<f32>> = if self.device.is_cpu() {
+            batches.par_iter().map(compute).collect::<Result<_, _>>()?
+        } else {
+            batches.iter().map(compute).collect::<Result<_, _>>()?
+        };
+        let dim = self.info.dimensions;
+        let mut out = vec![0f32; sequences.len() * dim];
+        for (batch, rows) in batches.iter().zip(&rows) {
+            for (&index, row) in batch.iter().zip(rows.chunks_exact(dim)) {
+                out[index * dim..(index + 1) * dim].copy_from_slice(row);
+            }
+        }
+        Ok(out)
+    }
+}

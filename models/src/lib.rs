@@ -1,0 +1,23 @@
+//! Floor 1, files to weights to forward pass: where models lie, how their files are checked and read, tokens, encoders.
+//!
+//! Knows no tasks, queues or environment; starts no threads; opens no socket but in `source/hub`.
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod builtin;
+pub mod device;
+mod embedder;
+pub mod encoder;
+mod error;
+pub mod heads;
+pub mod layers;
+pub mod pooling;
+pub mod quality;
+pub mod source;
+pub mod text;
+pub mod weights;
+
+pub use builtin::BuiltinEmbedder;
+pub use embedder::{Embedder, EmbedderInfo, Sequence, StopCheck};
+pub use encoder::Encoder;
+pub use error::ModelError;

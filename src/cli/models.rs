@@ -1,0 +1,245 @@
+//! `tallow models`: what is on this machine, what it is, whether it is whole; bring it here, take it away.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tallow_models::source::{self, ModelDetails, ModelFolder, SourceOptions};
+use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, builtin};
+
+use super::exit::{CliError, Exit};
+use super::session::Session;
+use super::show::{self, ShowLimits};
+use crate::config::WorkerLayer;
+use crate::resource::format_bytes;
+use crate::shelf::task_error;
+use crate::worker::model_source;
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ModelsCommand,
+    /// The worker's settings.
+    #[command(flatten)]
+    pub(crate) worker: WorkerLayer,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Models on this machine
+    Ls,
+    /// Fetch a model from the hub into the Hugging Face cache
+    Pull {
+        /// `org/name` or `org/name@revision`
+        model: String,
+    },
+    /// What a model is: architecture, dimensions, pooling, limits, files with their hashes
+    Show {
+        /// A name, or a directory
+        model: String,
+    },
+    /// Check a model's files: sizes, tables, tokenizer, hashes
+    Verify {
+        /// A name, or a directory
+        model: String,
+    },
+    /// Remove a model from the Hugging Face cache; directories are never removed
+    Rm {
+        /// `org/name`
+        model: String,
+    },
+}
+
+/// One line of the listing.
+struct Listed {
+    name: String,
+    place: String,
+    revision: Option<String>,
+    bytes: Option<u64>,
+}
+
+/// Does it.
+pub(crate) fn run(args: &ModelsArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let settings = session.worker(&args.worker);
+    let source = model_source(&settings);
+    match &args.command {
+        ModelsCommand::Ls => list(&source, session),
+        ModelsCommand::Pull { model } => pull(model, &source, session),
+        ModelsCommand::Show { model } => show_one(model, &source, session),
+        ModelsCommand::Verify { model } => verify(model, &source, session),
+        ModelsCommand::Rm { model } => remove(model, &source, session),
+    }
+}
+
+/// An error of a model's files, with its exit code.
+fn failed(model: &str, error: ModelError) -> CliError {
+    match error {
+        ModelError::Input { reason } => CliError::usage(reason),
+        other => task_error(model, other).into(),
+    }
+}
+
+fn is_builtin(model: &str) -> bool {
+    matches!(model, builtin::NAME | "builtin" | "tallow-builtin")
+}
+
+fn list(source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+    let mut listed = vec![Listed { name: builtin::NAME.into(), place: "built in".into(), revision: None, bytes: None }];
+    for folder in &source.model_dirs {
+        listed.extend(folders(folder)?);
+    }
+    if let Some(cache) = &source.cache_dir {
+        let cached = source::list_cached(cache).map_err(|error| failed("cache", error))?;
+        listed.extend(cached.into_iter().map(|model| Listed {
+            name: model.name,
+            place: "cache".into(),
+            revision: Some(model.revision),
+            bytes: Some(model.bytes),
+        }));
+    }
+    if session.out.json() {
+        for model in &listed {
+            session
+                .out
+                .json_line(&json!({ "name": model.name, "place": model.place, "revision": model.revision, "bytes": model.bytes }))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    let short = |revision: &Option<String>| revision.as_deref().map_or_else(String::new, |revision| revision.chars().take(12).collect());
+    let rows: Vec<Vec<String>> = listed
+        .iter()
+        .map(|model| {
+            vec![model.name.clone(), model.bytes.map_or_else(String::new, format_bytes), short(&model.revision), model.place.clone()]
+        })
+        .collect();
+    session.out.table(&["name", "size", "revision", "where"], &rows)?;
+    Ok(Exit::Ok)
+}
+
+/// The models of a folder of folders. One that does not exist holds none.
+fn folders(folder: &Path) -> Result<Vec<Listed>, CliError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CliError::file(folder, &error)),
+    };
+    let mut listed = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| CliError::file(folder, &error))?.path();
+        if ["config.json", "modules.json"].iter().any(|name| path.join(name).is_file()) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            listed.push(Listed { name, place: folder.display().to_string(), revision: None, bytes: None });
+        }
+    }
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listed)
+}
+
+#[cfg(feature = "hub")]
+fn pull(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+    let mut progress: Option<super::progress::Progress> = None;
+    let mut told = 0;
+    let pulled = source::pull(model, source, &mut |state| {
+        let bar = progress.get_or_insert_with(|| super::progress::Progress::new("bytes", Some(state.total_bytes), session.quiet));
+        bar.add(state.done_bytes.saturating_sub(told));
+        told = told.max(state.done_bytes);
+        true
+    });
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    let pulled = pulled.map_err(|error| failed(model, error))?;
+    if session.out.json() {
+        let line = json!({
+            "name": pulled.name, "revision": pulled.revision, "folder": pulled.folder, "fetched": pulled.fetched, "verified": pulled.verified,
+        });
+        session.out.json_line(&line)?;
+    } else {
+        session.out.line(&format!("{}@{}", pulled.name, pulled.revision))?;
+        session.note(&format!(
+            "{} files fetched, {} verified by hash, in {}",
+            pulled.fetched.len(),
+            pulled.verified,
+            pulled.folder.display()
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(not(feature = "hub"))]
+fn pull(model: &str, _source: &SourceOptions, _session: &mut Session) -> Result<Exit, CliError> {
+    Err(CliError::new(Exit::Missing, format!("{model}: this build cannot fetch models (cargo feature `hub`)")))
+}
+
+fn found(model: &str, source: &SourceOptions) -> Result<ModelFolder, CliError> {
+    source::resolve(model, source).map_err(|error| failed(model, error))
+}
+
+fn show_one(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+    let value = if is_builtin(model) {
+        let embedder = BuiltinEmbedder::load().map_err(|error| failed(model, error))?;
+        let info = embedder.info();
+        json!({
+            "name": info.name, "architecture": info.architecture, "dimensions": info.dimensions, "shorter_dimensions": info.matryoshka,
+            "pooling": info.pooling, "max_tokens": info.max_tokens, "memory_bytes": info.memory_bytes, "sha256": info.digest, "notes": info.notes,
+        })
+    } else {
+        details(&source::show(&found(model, source)?).map_err(|error| failed(model, error))?)
+    };
+    if session.out.json() {
+        session.out.json_pretty(&value)?;
+        return Ok(Exit::Ok);
+    }
+    for line in show::lines(&value, ShowLimits { width: session.out.width(), rows: 100 }) {
+        session.out.line(&line)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn details(model: &ModelDetails) -> Value {
+    let files: Vec<Value> =
+        model.files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes, "sha256": file.sha256 })).collect();
+    json!({
+        "name": model.name, "folder": model.folder, "revision": model.revision, "architecture": model.architecture, "dimensions": model.hidden,
+        "layers": model.layers, "pooling": model.pooling, "pooling_source": model.pooling_source, "max_tokens": model.max_tokens,
+        "parameters": model.parameter_count, "memory_bytes": model.memory_bytes, "files": files, "notes": model.notes,
+    })
+}
+
+/// Exit 1 when something does not hold.
+fn verify(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+    let checked = if is_builtin(model) {
+        let embedder = BuiltinEmbedder::load().map_err(|error| failed(model, error))?;
+        source::Verification { passed: vec![format!("built in: sha256 {}", embedder.info().digest)], failed: Vec::new() }
+    } else {
+        source::verify(&found(model, source)?, &BTreeMap::new()).map_err(|error| failed(model, error))?
+    };
+    if session.out.json() {
+        session.out.json_line(&json!({ "model": model, "passed": checked.passed, "failed": checked.failed }))?;
+    } else {
+        for line in &checked.passed {
+            session.out.line(&format!("ok      {line}"))?;
+        }
+        for line in &checked.failed {
+            session.out.line(&format!("FAILED  {line}"))?;
+        }
+    }
+    Ok(if checked.failed.is_empty() { Exit::Ok } else { Exit::Runtime })
+}
+
+fn remove(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+    let Some(cache) = &source.cache_dir else {
+        return Err(CliError::new(Exit::Missing, "no cache folder is known: set HF_HOME or HF_HUB_CACHE"));
+    };
+    let bytes = source::remove_cached(cache, model).map_err(|error| failed(model, error))?;
+    if session.out.json() {
+        session.out.json_line(&json!({ "model": model, "freed_bytes": bytes }))?;
+    } else {
+        session.out.line(&format!("{model}: {} freed", format_bytes(bytes)))?;
+    }
+    Ok(Exit::Ok)
+}

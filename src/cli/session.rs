@@ -1,0 +1,48 @@
+//! What every command has at hand: standard output, the settings file, the data directory.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::args::GlobalArgs;
+use super::exit::CliError;
+use super::output::{Out, note};
+use crate::config::{ConfigFile, WorkerLayer, WorkerSettings, default_config_path, default_data_dir};
+
+/// One run of the program.
+pub(crate) struct Session {
+    /// Standard output.
+    pub(crate) out: Out,
+    /// The settings file.
+    pub(crate) file: ConfigFile,
+    /// Where the token lives.
+    pub(crate) data_dir: PathBuf,
+    /// Nothing but errors goes to standard error.
+    pub(crate) quiet: bool,
+}
+
+/// Looks a variable of the environment up.
+pub(crate) fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+impl Session {
+    /// Reads the settings file. Errors: exit 2 for a file that says something unknown, 3 for a named file that is absent.
+    pub(crate) fn open(global: &GlobalArgs) -> Result<Self, CliError> {
+        let file = ConfigFile::load(global.config.as_deref(), default_config_path(env).as_deref())?;
+        let data_dir = global.data_dir.clone().or_else(|| file.data_dir.clone()).unwrap_or_else(|| default_data_dir(env));
+        Ok(Self { out: Out::new(global.json), file, data_dir, quiet: global.quiet })
+    }
+
+    /// The worker's settings: flags and environment over the file.
+    #[must_use]
+    pub(crate) fn worker(&self, layer: &WorkerLayer) -> WorkerSettings {
+        WorkerSettings::resolve(layer, &self.file.worker, env)
+    }
+
+    /// Tells the user something that is no result, unless they asked for quiet.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            note(text);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `normalize`: cleans a text, step after step.
+
+use std::borrow::Cow;
+
+use caseless::Caseless;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+use unicode_script::{Script, UnicodeScript};
+
+use super::html::html_to_text;
+use super::segment::map_blocks;
+use super::{DocumentOperation, TextScope};
+use crate::task::TaskError;
+use crate::task::text::{CaseFolding, LineEndings, NormalizeRequest, TextOutput, UnicodeForm, WhitespaceRule};
+
+pub(super) struct Normalize;
+
+impl DocumentOperation for Normalize {
+    type Request = NormalizeRequest;
+    type Output = TextOutput;
+    const NAME: &'static str = "normalize";
+    const SUMMARY: &'static str =
+        "Cleans a text: HTML, line endings, Unicode form, control and zero-width characters, quotes, accents, case and white space.";
+    // Compatibility forms can be up to 18 times longer; texts are taken to grow four times at most, in three copies.
+    const BYTES_PER_BYTE: u64 = 12;
+
+    fn bytes_per_byte(request: &NormalizeRequest) -> u64 {
+        if request.html { super::html::HtmlToText::BYTES_PER_BYTE + Self::BYTES_PER_BYTE } else { Self::BYTES_PER_BYTE }
+    }
+
+    fn run(text: &str, request: &NormalizeRequest, scope: &TextScope<'_>) -> Result<TextOutput, TaskError> {
+        let text = if request.html { Cow::Owned(html_to_text(text)?) } else { Cow::Borrowed(text) };
+        // A line feed stays what it is in every step up to white space, so blocks are cleaned one by one.
+        let blocks = map_blocks(&text, scope.cancel, |block, _offset| Ok(clean_block(block, request)))?;
+        let mut cleaned = blocks.concat();
+        match request.whitespace {
+            WhitespaceRule::Keep => {}
+            WhitespaceRule::Trim => cleaned = cleaned.trim().to_owned(),
+            WhitespaceRule::Lines => cleaned = tidy_lines(&cleaned),
+            WhitespaceRule::Collapse => cleaned = collapse(&cleaned),
+        }
+        Ok(TextOutput { text: cleaned })
+    }
+}
+
+fn clean_block(block: &str, request: &NormalizeRequest) -> String {
+    let mut text = match request.line_endings {
+        LineEndings::Keep => block.to_owned(),
+        LineEndings::Lf => with_line_feeds(block),
+        LineEndings::Crlf => with_line_feeds(block).replace('\n', "\r\n"),
+    };
+    if !text.is_ascii() {
+        text = match request.form {
+            UnicodeForm::Nfc => text.nfc().collect(),
+            UnicodeForm::Nfd => text.nfd().collect(),
+            UnicodeForm::Nfkc => text.nfkc().collect(),
+            UnicodeForm::Nfkd => text.nfkd().collect(),
+            UnicodeForm::None => text,
+        };
+    }
+    if request.strip_control {
+        text.retain(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
+    }
+    if request.strip_zero_width {
+        text.retain(|c| !is_zero_width(c));
+    }
+    if request.straighten_quotes {
+        text = straighten(&text);
+    }
+    if request.strip_accents && !text.is_ascii() {
+        text = strip_accents(&text);
+        // Decomposition was only a means: the asked form holds again.
+        text = match request.form {
+            UnicodeForm::Nfc | UnicodeForm::Nfkc | UnicodeForm::None => text.nfc().collect(),
+            UnicodeForm::Nfd | UnicodeForm::Nfkd => text,
+        };
+    }
+    match request.case {
+        CaseFolding::Keep => text,
+        CaseFolding::Lower => text.to_lowercase(),
+        CaseFolding::Upper => text.to_uppercase(),
+        CaseFolding::Fold => text.chars().default_case_fold().collect(),
+    }
+}
+
+fn with_line_feeds(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\r' => {
+                characters.next_if_eq(&'\n');
+                clean.push('\n');
+            }
+            '\u{85}' | '\u{2028}' | '\u{2029}' => clean.push('\n'),
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// Invisible format characters whose removal changes neither joining nor emoji.
+fn is_zero_width(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{ad}' | '\u{180e}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+    )
+}
+
+fn straighten(text: &str) -> String {
+    let mut straight = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{2018}'..='\u{201b}' | '\u{2032}' | '\u{2035}' | '\u{2039}' | '\u{203a}' => straight.push('\''),
+            '\u{201c}'..='\u{201f}' | '\u{2033}' | '\u{2036}' | '\u{ab}' | '\u{bb}' => straight.push('"'),
+            '\u{2010}'..='\u{2015}' | '\u{2212}' => straight.push('-'),
+            '\u{2026}' => straight.push_str("..."),
+            other => straight.push(other),
+        }
+    }
+    straight
+}
+
+/// Drops combining marks that follow a Latin, Greek or Cyrillic letter; in other scripts they are vowels and tones.
+pub(super) fn strip_accents(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    let mut strips = true;
+    for character in text.nfd() {
+        if is_combining_mark(character) {
+            if !strips {
+                bare.push(character);
+            }
+            continue;
+        }
+        strips = matches!(character.script(), Script::Latin | Script::Greek | Script::Cyrillic | Script::Common);
+        bare.push(character);
+    }
+    bare
+}
+
+fn tidy_lines(text: &str) -> String {
+    let mut tidy = String::with_capacity(text.len());
+    let mut blank = 0;
+    for line in text.lines() {
+        let line = collapse(line);
+        if line.is_empty() {
+            blank += 1;
+            continue;
+        }
+        if !tidy.is_empty() {
+            tidy.push_str(if blank > 0 { "\n\n" } else { "\n" });
+        }
+        blank = 0;
+        tidy.push_str(&line);
+    }
+    tidy
+}
+
+/// Every run of white space as one space, none at the ends.
+pub(super) fn collapse(text: &str) -> String {
+    let mut collapsed = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !collapsed.is_empty() {
+            collapsed.push(' ');
+        }
+        collapsed.push_str(word);
+    }
+    collapsed
+}

@@ -1,0 +1,133 @@
+//! Vector computation: comparing, searching, transforming and clustering vectors. Typed requests in, kernels from `tallow-kernels` below.
+//!
+//! One file per family of operations and one line per operation in [`VectorComputationExecutor::with_memory`]'s table. Knows no models.
+
+mod arithmetic;
+mod compare;
+mod duplicates;
+mod input;
+mod kmeans;
+mod matmul;
+pub mod npy;
+mod output;
+mod pca;
+mod quantize;
+mod ranking;
+mod reduce;
+mod search;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::operation::{Entry, OperationTable, Work};
+use crate::resource::ComputePool;
+use crate::task::{
+    ExecutorCapabilities, ExecutorReport, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskType,
+    execute_inline,
+};
+
+/// What the operations of this executor share: nothing.
+struct Nothing;
+
+/// Executes [`TaskType::VectorComputation`] tasks on the compute pool. Cloning shares everything.
+#[derive(Clone)]
+pub struct VectorComputationExecutor {
+    table: Arc<OperationTable<Nothing>>,
+    nothing: Arc<Nothing>,
+    pool: ComputePool,
+    capabilities: Arc<ExecutorCapabilities>,
+}
+
+impl VectorComputationExecutor {
+    /// An executor on this pool without a memory bound of its own.
+    #[must_use]
+    pub fn new(pool: ComputePool) -> Self {
+        Self::with_memory(pool, 0)
+    }
+
+    /// An executor whose running tasks hold at most `memory_mb` MiB together; 0 leaves the host's budget as the only bound.
+    #[must_use]
+    pub fn with_memory(pool: ComputePool, memory_mb: u64) -> Self {
+        let entries = vec![
+            Entry::of::<compare::CosineSimilarity>(),
+            Entry::of::<compare::Similarity>(),
+            Entry::of::<compare::Distance>(),
+            Entry::of::<search::TopK>(),
+            Entry::of::<arithmetic::Normalize>(),
+            Entry::of::<arithmetic::Scale>(),
+            Entry::of::<arithmetic::Add>(),
+            Entry::of::<arithmetic::Subtract>(),
+            Entry::of::<arithmetic::Multiply>(),
+            Entry::of::<arithmetic::Transpose>(),
+            Entry::of::<reduce::Mean>(),
+            Entry::of::<reduce::Centroid>(),
+            Entry::of::<reduce::Sum>(),
+            Entry::of::<reduce::Statistics>(),
+            Entry::of::<matmul::Matmul>(),
+            Entry::of::<quantize::Quantize>(),
+            Entry::of::<quantize::Dequantize>(),
+            Entry::of::<kmeans::Kmeans>(),
+            Entry::of::<pca::Pca>(),
+            Entry::of::<duplicates::NearDuplicates>(),
+            Entry::of::<ranking::Mmr>(),
+            Entry::of::<ranking::Fusion>(),
+        ];
+        let capabilities =
+            ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb: memory_mb, requires_gpu: false };
+        Self {
+            table: Arc::new(OperationTable::new(TaskType::VectorComputation, entries)),
+            nothing: Arc::new(Nothing),
+            pool,
+            capabilities: Arc::new(capabilities),
+        }
+    }
+}
+
+impl Default for VectorComputationExecutor {
+    /// An executor with a pool of its own, one thread per processor this process may use.
+    fn default() -> Self {
+        let thread_count = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(ComputePool::new(thread_count).expect("the system gives this process a few threads"))
+    }
+}
+
+#[async_trait]
+impl TaskExecutor for VectorComputationExecutor {
+    async fn execute(&self, task: &Task) -> Result<TaskResult, TaskError> {
+        execute_inline(self, task).await
+    }
+
+    fn can_execute(&self, task_type: &TaskType) -> bool {
+        *task_type == TaskType::VectorComputation
+    }
+
+    fn capabilities(&self) -> &ExecutorCapabilities {
+        &self.capabilities
+    }
+
+    async fn execute_with(&self, task: &Task, ctx: &TaskContext) -> Result<TaskResult, TaskError> {
+        self.table.execute(Work { task, ctx, state: Arc::clone(&self.nothing), pool: &self.pool }).await
+    }
+
+    fn demand(&self, task: &Task) -> ResourceDemand {
+        self.prepare(task).map_or_else(|_refused_at_admission| ResourceDemand::of_payload(task), |prepared| prepared.demand)
+    }
+
+    fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
+        self.table.prepare(task, &self.nothing, self.pool.thread_count())
+    }
+
+    fn reports(&self) -> Vec<ExecutorReport> {
+        vec![ExecutorReport {
+            name: "vector".into(),
+            capabilities: (*self.capabilities).clone(),
+            operations: self.table.infos(),
+            details: json!({ "threads": self.pool.thread_count(), "isa": tallow_kernels::Isa::active().name() }),
+        }]
+    }
+}

@@ -1,0 +1,129 @@
+//! Answers against numpy, scipy and scikit-learn (tests/fixtures/vector/make_golden.py).
+
+use serde_json::json;
+use tallow_kernels::tolerance;
+
+use super::*;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../../../../tests/fixtures/vector/golden.json")).expect("the golden file is JSON")
+}
+
+fn positive(rows: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    rows.into_iter().map(|row| row.into_iter().map(|v| v.max(0.0)).collect()).collect()
+}
+
+#[tokio::test]
+async fn scores_of_every_metric_are_those_of_scipy() {
+    let golden = golden();
+    let convert = |metric: &str, score: f64, distance: bool| match (metric, distance) {
+        ("cosine" | "jaccard", true) => 1.0 - score,
+        ("dot", true) => -score,
+        ("cosine" | "jaccard" | "dot", false) | ("l2" | "l2_squared" | "l1" | "hamming", true) => score,
+        ("hamming", false) => 1.0 - score / 7.0,
+        _ => 1.0 / (1.0 + score),
+    };
+    for (metric, want) in golden["scores"].as_object().unwrap() {
+        let (mut a, mut b) = (values(1, 12, 7), values(1000, 9, 7));
+        if metric == "hamming" || metric == "jaccard" {
+            (a, b) = (positive(a), positive(b));
+        }
+        for (operation, answer) in [("similarity", "similarities"), ("distance", "distances")] {
+            let output = run(json!({"operation": operation, "a": a, "b": b, "metric": metric})).await.unwrap();
+            for (row, (got, want)) in rows(&output[answer]).iter().zip(rows(want)).enumerate() {
+                let want: Vec<f64> = want.iter().map(|score| convert(metric, *score, operation == "distance")).collect();
+                assert_close(got, &want, tolerance::lane_sum(7, 4.0), &format!("{operation} {metric} {row}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wide_pair_scores_as_in_double_precision() {
+    let golden = golden();
+    let wide = values(5, 2, 4097);
+    let output = run(json!({"operation": "cosine_similarity", "vector_a": wide[0], "vector_b": wide[1]})).await.unwrap();
+    assert_close(
+        &[output["similarity"].as_f64().unwrap()],
+        &[golden["wide"]["cosine"].as_f64().unwrap()],
+        tolerance::cosine(4097),
+        "cosine",
+    );
+    let output = run(json!({"operation": "similarity", "a": wide[0], "b": wide[1], "metric": "dot"})).await.unwrap();
+    let allowed = tolerance::lane_sum(4097, 4097.0 / 16.0);
+    assert_close(&[output["similarity"].as_f64().unwrap()], &[golden["wide"]["dot"].as_f64().unwrap()], allowed, "dot");
+}
+
+#[tokio::test]
+async fn rankings_are_those_of_a_full_sort() {
+    let golden = golden();
+    for metric in ["cosine", "l1"] {
+        let data = json!({"operation": "top_k", "queries": values(1, 12, 7), "vectors": values(1000, 9, 7), "k": 20, "metric": metric});
+        assert_eq!(run(data).await.unwrap()["indices"], golden["top_k"][metric], "{metric}");
+    }
+}
+
+#[tokio::test]
+async fn statistics_and_means_are_those_of_numpy() {
+    let golden = golden();
+    let output = run(json!({"operation": "statistics", "vectors": values(1, 12, 7), "ddof": 1})).await.unwrap();
+    for field in ["mean", "std", "min", "max"] {
+        assert_close(&numbers(&output[field]), &numbers(&golden["statistics"][field]), 1e-14, field);
+    }
+    let norms = [output["norms"]["mean"].as_f64().unwrap(), output["norms"]["std"].as_f64().unwrap()];
+    let want = [golden["statistics"]["norm_mean"].as_f64().unwrap(), golden["statistics"]["norm_std"].as_f64().unwrap()];
+    assert_close(&norms, &want, 1e-14, "norms");
+    let weights: Vec<u32> = (1..=12).collect();
+    let output = run(json!({"operation": "mean", "vectors": values(1, 12, 7), "weights": weights})).await.unwrap();
+    assert_close(&numbers(&output["mean"]), &numbers(&golden["weighted_mean"]), tolerance::rounded(1.0), "weighted mean");
+}
+
+#[tokio::test]
+async fn products_are_those_of_numpy() {
+    let output = run(json!({"operation": "matmul", "a": values(1, 12, 7), "b": values(1000, 9, 7), "transpose_b": true})).await.unwrap();
+    for (got, want) in rows(&output["product"]).iter().zip(rows(&golden()["matmul"])) {
+        assert_close(got, &want, tolerance::chain_sum(7, 7.0 / 4.0), "product");
+    }
+}
+
+#[tokio::test]
+async fn quantised_forms_are_those_of_numpy() {
+    let golden = golden();
+    for (to, name) in [("f16", "float16"), ("int8", "int8"), ("binary", "packbits")] {
+        let output = run(json!({"operation": "quantize", "vectors": values(1, 12, 7), "to": to})).await.unwrap();
+        assert_eq!(rows(&output["values"]), rows(&golden[name]), "{to}");
+    }
+}
+
+#[tokio::test]
+async fn principal_components_are_those_of_scikit_learn() {
+    let golden = golden();
+    for (name, data) in [("tall", values(7, 40, 7)), ("flat", values(9, 6, 20))] {
+        let want = &golden[format!("pca_{name}")];
+        let output = run(json!({"operation": "pca", "vectors": data, "components": 3, "project": true})).await.unwrap();
+        for field in ["explained_variance", "explained_variance_ratio"] {
+            assert_close(&numbers(&output[field]), &numbers(&want[field]), 1e-12, field);
+        }
+        for field in ["components", "projected"] {
+            for (got, want) in rows(&output[field]).iter().zip(rows(&want[field])) {
+                assert_close(got, &want, 4.0 * tolerance::rounded(1.0), &format!("{name} {field}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn clusters_are_those_of_scikit_learn() {
+    let want = &golden()["kmeans"];
+    let mut data = values(3, 60, 5);
+    data.iter_mut().enumerate().for_each(|(row, values)| values[row % 3] += 8.0);
+    let output = run(json!({"operation": "kmeans", "vectors": data, "k": 3, "seed": 4})).await.unwrap();
+    assert_close(&[output["inertia"].as_f64().unwrap()], &[want["inertia"].as_f64().unwrap()], 1e-4, "inertia");
+    let mut centroids = rows(&output["centroids"]);
+    centroids.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
+    for (got, want) in centroids.iter().zip(rows(&want["centroids"])) {
+        assert_close(got, &want, 4.0 * tolerance::rounded(8.0), "centroid");
+    }
+    assert_eq!(output["sizes"], json!([20, 20, 20]));
+    assert_eq!(output["converged"], json!(true));
+}

@@ -1,0 +1,206 @@
+//! OpenAI `POST /v1/embeddings`: an ordinary submitted task, cancelled when its caller goes away.
+
+use std::io::Write as _;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::Utc;
+use serde_json::{Map, Value, json};
+
+use super::body;
+use super::error::ApiError;
+use super::gate::Caller;
+use super::state::AppState;
+use super::view::{EmbeddingsBody, EncodingFormat};
+use crate::task::{Dtype, Part, Submission, Task, TaskError, TaskId, TaskPriority, TaskResult, TaskType};
+
+/// Most texts of one call, as OpenAI has it.
+const TEXTS_MAX: usize = 2048;
+/// Longest name of a model.
+const MODEL_BYTES_MAX: usize = 256;
+/// The part in which the embed operation answers when it is asked for one.
+const PART: &str = "embeddings";
+/// Answers with more numbers than this are written on a blocking thread.
+const WRITE_INLINE_MAX: usize = 64 * 1024;
+
+/// The handler.
+pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Result<Response, ApiError> {
+    let asked: EmbeddingsBody = body::json(&state, call).await?;
+    let format = asked.encoding_format;
+    let data = task_data(asked)?;
+    let deadline = Utc::now() + state.options().limits.wait_max;
+    let task = Task::new(TaskType::ModelInference, TaskPriority::Normal, data);
+    let id = state.manager().submit(Submission::new(task).submitter(&*caller.0.0).deadline(deadline)).await.map_err(openai)?;
+    let mut abandoned = CancelOnDrop { state: &state, id: Some(id) };
+    let result = tokio::select! {
+        result = state.manager().wait(&id) => result.map_err(openai)?,
+        () = state.shutdown().cancelled() => return Err(TaskError::ShuttingDown.into()),
+    };
+    abandoned.id = None;
+    let mut parts = state.manager().parts(&id)?;
+    let Some(part) = parts.remove(PART) else {
+        return Err(TaskError::internal("the model answered without vectors", "the embed operation left no part `embeddings`").into());
+    };
+    let text = if part.bytes().len() / 4 > WRITE_INLINE_MAX {
+        let written = tokio::task::spawn_blocking(move || write_answer(&result, &part, format)).await;
+        written.map_err(|panicked| TaskError::internal("the answer could not be written", panicked.to_string()))??
+    } else {
+        write_answer(&result, &part, format)?
+    };
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// Cancels the task of a caller who goes away before the answer: dropping the handler's future drops this.
+struct CancelOnDrop<'s> {
+    state: &'s AppState,
+    id: Option<TaskId>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let manager = self.state.manager().clone();
+        self.state.after_work().spawn(async move {
+            match manager.cancel_with_reason(&id, "the caller disconnected".into()).await {
+                Ok(()) | Err(TaskError::AlreadyTerminal { .. } | TaskError::NotFound { .. }) => {}
+                Err(error) => tracing::warn!(%id, %error, "could not cancel the task of a disconnected caller"),
+            }
+        });
+    }
+}
+
+/// The task's data. Errors: 400 for what OpenAI refuses too, and for token ids.
+fn task_data(asked: EmbeddingsBody) -> Result<Value, ApiError> {
+    let texts = texts(asked.input)?;
+    let mut data = Map::new();
+    data.insert("operation".into(), "embed".into());
+    data.insert("texts".into(), texts.into());
+    data.insert("encoding".into(), "part".into());
+    if let Some(model) = asked.model {
+        data.insert("model".into(), checked_model(model)?.into());
+    }
+    if let Some(dimensions) = asked.dimensions {
+        if dimensions == 0 {
+            return Err(ApiError::bad("out_of_range", "dimensions must be at least 1").param("dimensions"));
+        }
+        data.insert("dimensions".into(), dimensions.into());
+    }
+    Ok(data.into())
+}
+
+fn texts(input: Value) -> Result<Vec<String>, ApiError> {
+    let items = match input {
+        Value::String(text) => vec![Value::String(text)],
+        Value::Array(items) => items,
+        other => return Err(ApiError::field("input", format!("found {}; expected a text or an array of texts", kind(&other)))),
+    };
+    if !(1..=TEXTS_MAX).contains(&items.len()) {
+        return Err(ApiError::bad("out_of_range", format!("input has {} texts; 1 to {TEXTS_MAX} are allowed", items.len())).param("input"));
+    }
+    let mut texts = Vec::with_capacity(items.len());
+    for (idx, item) in items.into_iter().enumerate() {
+        match item {
+            Value::String(text) if text.is_empty() => return Err(ApiError::field(format!("input[{idx}]"), "the text is empty")),
+            Value::String(text) => texts.push(text),
+            Value::Number(_) | Value::Array(_) => {
+                let message = "token ids are refused: they belong to another model's tokenizer and their vectors would be silently wrong; send \
+                    texts (LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)";
+                return Err(ApiError::bad("token_ids_unsupported", message).param("input"));
+            }
+            other => return Err(ApiError::field(format!("input[{idx}]"), format!("found {}; expected a text", kind(&other)))),
+        }
+    }
+    Ok(texts)
+}
+
+/// A model's name as clients may send it: no path of this host. Errors: 400 `invalid_model_name`.
+pub(crate) fn checked_model(model: String) -> Result<String, ApiError> {
+    let plain = model.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b'@' | b':' | b'+'));
+    let segments = || model.split('/').all(|segment| !segment.is_empty() && !segment.starts_with('.'));
+    if (1..=MODEL_BYTES_MAX).contains(&model.len()) && plain && segments() {
+        return Ok(model);
+    }
+    Err(ApiError::bad(
+        "invalid_model_name",
+        format!("a model's name has 1 to {MODEL_BYTES_MAX} letters, digits and -_.@:+ between slashes"),
+    )
+    .param("model"))
+}
+
+/// OpenAI clients know `model_not_found`.
+fn openai(error: TaskError) -> ApiError {
+    let missing = matches!(error, TaskError::ModelMissing { .. });
+    let error = ApiError::from(error);
+    if missing { error.code("model_not_found") } else { error }
+}
+
+/// Writes the answer straight from the part's bytes. Errors: `Internal` when the part is not `[n, d]` f32.
+fn write_answer(result: &TaskResult, part: &Part, format: EncodingFormat) -> Result<Vec<u8>, ApiError> {
+    let &[count, dim] = part.shape() else { return Err(misshapen(part)) };
+    if part.dtype() != Dtype::F32 || dim == 0 {
+        return Err(misshapen(part));
+    }
+    let per_number = if format == EncodingFormat::Float { 13 } else { 6 };
+    let mut text = Vec::with_capacity(256 + count * (64 + dim * per_number));
+    text.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
+    for (idx, row) in part.bytes().chunks_exact(dim * 4).enumerate() {
+        let comma = if idx > 0 { "," } else { "" };
+        write!(text, "{comma}{{\"object\":\"embedding\",\"index\":{idx},\"embedding\":").map_err(unwritable)?;
+        match format {
+            EncodingFormat::Base64 => {
+                write!(text, "\"{}\"", STANDARD.encode(row)).map_err(unwritable)?;
+            }
+            EncodingFormat::Float => write_floats(&mut text, row)?,
+        }
+        text.push(b'}');
+    }
+    let tokens = result.output.pointer("/usage/prompt_tokens").and_then(Value::as_u64).unwrap_or(0);
+    let model = result.output.get("model").cloned().unwrap_or(Value::Null);
+    let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
+    write!(text, "],\"model\":{model},\"usage\":{usage}}}").map_err(unwritable)?;
+    Ok(text)
+}
+
+/// Shortest text of each f32 that reads back as the same number.
+fn write_floats(text: &mut Vec<u8>, row: &[u8]) -> Result<(), ApiError> {
+    text.push(b'[');
+    for (idx, bytes) in row.chunks_exact(4).enumerate() {
+        let value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        if !value.is_finite() {
+            return Err(
+                TaskError::internal("the model answered with a vector that is not finite", format!("dimension {idx} is {value}")).into()
+            );
+        }
+        if idx > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut *text, &value).map_err(unwritable)?;
+    }
+    text.push(b']');
+    Ok(())
+}
+
+fn misshapen(part: &Part) -> ApiError {
+    TaskError::internal("the model answered with misshapen vectors", format!("{part:?}")).into()
+}
+
+fn unwritable(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the answer could not be written: {error}"))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,7 @@
+//! The `tallow` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tallow::cli::main()
+}

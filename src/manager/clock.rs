@@ -1,0 +1,121 @@
+//! Time as the manager sees it: a monotonic count of nanoseconds and a way to wait. Tests bring a clock that moves when they say so.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// A monotonic clock.
+pub trait Clock: Send + Sync + 'static {
+    /// Nanoseconds since the clock was made; never goes back.
+    fn now_ns(&self) -> u64;
+
+    /// Waits until `now_ns` has reached `at_ns`.
+    fn sleep_until(&self, at_ns: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// The wall clock at nanosecond 0; later wall times are counted from it, so steps of the system's clock move nothing.
+    fn wall_start(&self) -> DateTime<Utc>;
+
+    /// The wall time of a moment of this clock.
+    fn wall(&self, at_ns: u64) -> DateTime<Utc> {
+        let since = TimeDelta::nanoseconds(i64::try_from(at_ns).unwrap_or(i64::MAX));
+        self.wall_start().checked_add_signed(since).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The moment of this clock at which the wall shows `at`; 0 for the past.
+    fn moment(&self, at: DateTime<Utc>) -> u64 {
+        let since = at.signed_duration_since(self.wall_start());
+        since.num_nanoseconds().map_or(if since.num_seconds() > 0 { u64::MAX } else { 0 }, |ns| u64::try_from(ns).unwrap_or(0))
+    }
+}
+
+/// The system's monotonic clock.
+pub struct SystemClock {
+    start: Instant,
+    wall_start: DateTime<Utc>,
+}
+
+impl SystemClock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { start: Instant::now(), wall_start: Utc::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep_until(&self, at_ns: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let wait = Duration::from_nanos(at_ns.saturating_sub(self.now_ns()));
+        Box::pin(tokio::time::sleep(wait))
+    }
+
+    fn wall_start(&self) -> DateTime<Utc> {
+        self.wall_start
+    }
+}
+
+/// A clock for tests: stands still until it is moved.
+pub struct ManualClock {
+    now_ns: Mutex<u64>,
+    moved: Notify,
+    wall_start: DateTime<Utc>,
+}
+
+impl ManualClock {
+    /// A clock at nanosecond 0, which is now on the wall.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { now_ns: Mutex::new(0), moved: Notify::new(), wall_start: Utc::now() }
+    }
+
+    /// Moves the clock forward and wakes whoever waits.
+    pub fn advance(&self, by: Duration) {
+        let by_ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        {
+            let mut now_ns = self.now_ns.lock();
+            *now_ns = now_ns.saturating_add(by_ns);
+        }
+        self.moved.notify_waiters();
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_ns(&self) -> u64 {
+        *self.now_ns.lock()
+    }
+
+    fn sleep_until(&self, at_ns: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let moved = self.moved.notified();
+                if self.now_ns() >= at_ns {
+                    return;
+                }
+                moved.await;
+            }
+        })
+    }
+
+    fn wall_start(&self) -> DateTime<Utc> {
+        self.wall_start
+    }
+}

@@ -1,0 +1,221 @@
+//! Small numbers for what many tasks have in common: submitters, task types, demand classes. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::admission::Load;
+use super::histogram::Histogram;
+use super::queue::{ClassFacts, Queue};
+use crate::task::{DeviceClass, ResourceDemand, TaskType};
+
+/// Types with statistics of their own; further ones share the last entry.
+const TYPE_COUNT_MAX: usize = 1024;
+/// Demand classes; further demands share the last one.
+const CLASS_COUNT_MAX: usize = 4096;
+
+/// One submitter with tasks in the table.
+pub(super) struct Submitter {
+    pub name: Arc<str>,
+    /// Its open tasks.
+    pub open: Load,
+    /// Its runs, including those that are ending.
+    pub running: usize,
+    /// Entries and runs that name it; at 0 its number is used again.
+    known: usize,
+}
+
+/// Submitters by name and number.
+#[derive(Default)]
+pub(super) struct Submitters {
+    by_name: HashMap<Arc<str>, u32>,
+    all: Vec<Submitter>,
+    free: Vec<u32>,
+    /// The one that submitted last: most submissions come in runs, and need no look-up.
+    last: Option<u32>,
+}
+
+impl Submitters {
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        match self.last {
+            Some(idx) if *self.all[idx as usize].name == *name => Some(idx),
+            _ => self.by_name.get(name).copied(),
+        }
+    }
+
+    /// The number of a submitter, with one more use counted.
+    pub(super) fn enter(&mut self, name: &str) -> u32 {
+        if let Some(idx) = self.find(name) {
+            self.all[idx as usize].known += 1;
+            self.last = Some(idx);
+            return idx;
+        }
+        let name: Arc<str> = name.into();
+        let submitter = Submitter { name: name.clone(), open: Load::default(), running: 0, known: 1 };
+        let idx = match self.free.pop() {
+            Some(idx) => {
+                self.all[idx as usize] = submitter;
+                idx
+            }
+            None => {
+                self.all.push(submitter);
+                (self.all.len() - 1) as u32
+            }
+        };
+        self.by_name.insert(name, idx);
+        idx
+    }
+
+    /// Counts one more use of a known submitter.
+    pub(super) fn use_again(&mut self, idx: u32) {
+        self.all[idx as usize].known += 1;
+    }
+
+    /// Counts one use less and forgets a submitter that has none. Returns true when it was forgotten.
+    pub(super) fn leave(&mut self, idx: u32) -> bool {
+        let submitter = &mut self.all[idx as usize];
+        submitter.known = submitter.known.saturating_sub(1);
+        if submitter.known > 0 {
+            return false;
+        }
+        self.by_name.remove(&submitter.name);
+        self.free.push(idx);
+        if self.last == Some(idx) {
+            self.last = None;
+        }
+        true
+    }
+
+    pub(super) fn get(&self, idx: u32) -> &Submitter {
+        &self.all[idx as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, idx: u32) -> &mut Submitter {
+        &mut self.all[idx as usize]
+    }
+}
+
+/// One task type with its counts.
+pub(super) struct TypeCount {
+    pub task_type: Arc<TaskType>,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub queue_seconds: Histogram,
+    pub compute_seconds: Histogram,
+}
+
+/// Task types by number.
+#[derive(Default)]
+pub(super) struct Types {
+    by_type: HashMap<TaskType, u16>,
+    pub all: Vec<TypeCount>,
+    last: Option<(TaskType, u16)>,
+}
+
+impl Types {
+    pub(super) fn enter(&mut self, task_type: &TaskType) -> u16 {
+        if let Some((last, idx)) = &self.last
+            && last == task_type
+        {
+            return *idx;
+        }
+        let idx = match self.by_type.get(task_type) {
+            Some(&idx) => idx,
+            None if self.all.len() >= TYPE_COUNT_MAX => return (self.all.len() - 1) as u16,
+            None => {
+                self.all.push(TypeCount {
+                    task_type: Arc::new(task_type.clone()),
+                    completed: 0,
+                    failed: 0,
+                    cancelled: 0,
+                    queue_seconds: Histogram::default(),
+                    compute_seconds: Histogram::default(),
+                });
+                let idx = (self.all.len() - 1) as u16;
+                self.by_type.insert(task_type.clone(), idx);
+                idx
+            }
+        };
+        self.last = Some((task_type.clone(), idx));
+        idx
+    }
+}
+
+/// Demands that count as about the same: same type, threads, device and share, and host and device bytes within a factor of two.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ClassKey {
+    type_idx: u16,
+    threads: u8,
+    device: DeviceClass,
+    share: Option<Arc<str>>,
+    host_log2: u8,
+    device_log2: u8,
+}
+
+/// Demand classes by number.
+#[derive(Default)]
+pub(super) struct Classes {
+    by_key: HashMap<ClassKey, u16>,
+    facts: Vec<ClassFacts>,
+    shares: HashMap<Arc<str>, u32>,
+    devices: HashMap<DeviceClass, u32>,
+    last: Option<(ClassKey, u16)>,
+}
+
+impl Classes {
+    pub(super) fn facts(&self, class: u16) -> ClassFacts {
+        self.facts.get(usize::from(class)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn enter(&mut self, type_idx: u16, demand: &ResourceDemand, queue: &mut Queue) -> u16 {
+        let log2 = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;
+        let same = |key: &ClassKey| {
+            key.type_idx == type_idx
+                && u32::from(key.threads) == demand.threads.min(255)
+                && key.device == demand.device
+                && key.share.as_deref() == demand.share.as_ref().map(|share| &*share.account)
+                && key.host_log2 == log2(demand.host_bytes)
+                && key.device_log2 == log2(demand.device_bytes)
+        };
+        if let Some((last, class)) = &self.last
+            && same(last)
+        {
+            return *class;
+        }
+        let key = ClassKey {
+            type_idx,
+            threads: demand.threads.min(255) as u8,
+            device: demand.device,
+            share: demand.share.as_ref().map(|share| share.account.clone()),
+            host_log2: log2(demand.host_bytes),
+            device_log2: log2(demand.device_bytes),
+        };
+        let class = match self.by_key.get(&key) {
+            Some(&class) => class,
+            None if self.facts.len() >= CLASS_COUNT_MAX => (self.facts.len() - 1) as u16,
+            None => {
+                let facts = self.facts_of(&key);
+                self.facts.push(facts);
+                let class = queue.add_class(facts);
+                self.by_key.insert(key.clone(), class);
+                class
+            }
+        };
+        self.last = Some((key, class));
+        class
+    }
+
+    fn facts_of(&mut self, key: &ClassKey) -> ClassFacts {
+        let shares = &mut self.shares;
+        let share = key.share.clone().map(|share| {
+            let next = shares.len() as u32;
+            *shares.entry(share).or_insert(next)
+        });
+        let devices = &mut self.devices;
+        let device = (key.device != DeviceClass::Host).then(|| {
+            let next = devices.len() as u32;
+            *devices.entry(key.device).or_insert(next)
+        });
+        ClassFacts { threads: key.threads > 0, share, device }
+    }
+}

@@ -1,0 +1,74 @@
+//! The budget behind a lock, handed out as claims that give back what they hold when they are dropped.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Budget, BudgetLimits, Shortage};
+use crate::task::{ResourceDemand, TaskError};
+
+/// The worker's accounts, shared by the manager (tasks) and the shelf (models). Cloning shares them.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    budget: Mutex<Budget>,
+    released: Notify,
+}
+
+impl Ledger {
+    /// A ledger with nothing claimed.
+    #[must_use]
+    pub fn new(limits: &BudgetLimits) -> Self {
+        Self { inner: Arc::new(Inner { budget: Mutex::new(Budget::new(limits)), released: Notify::new() }) }
+    }
+
+    /// Claims the whole demand or nothing. Never waits. Errors: the account that is too full now.
+    pub fn try_claim(&self, demand: &ResourceDemand) -> Result<Claim, Shortage> {
+        self.inner.budget.lock().claim(demand)?;
+        Ok(Claim { ledger: self.clone(), demand: demand.clone() })
+    }
+
+    /// Errors when even an idle worker could not meet the demand: `DoesNotFit`, or `DeviceUnavailable` for a device that is not there.
+    pub fn check_can_ever_fit(&self, demand: &ResourceDemand) -> Result<(), TaskError> {
+        self.inner.budget.lock().check_can_ever_fit(demand)
+    }
+
+    /// A copy of the accounts.
+    #[must_use]
+    pub fn snapshot(&self) -> Budget {
+        self.inner.budget.lock().clone()
+    }
+
+    /// Waits until some claim is released after this call; wakes every waiter.
+    ///
+    /// It counts from the call, not from the first poll: made before a [`Ledger::try_claim`] that fails and awaited after it, no release between
+    /// the two is missed.
+    pub fn released(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.inner.released.notified()
+    }
+}
+
+/// What was claimed; dropping it gives it back.
+pub struct Claim {
+    ledger: Ledger,
+    demand: ResourceDemand,
+}
+
+impl Claim {
+    /// What is held.
+    #[must_use]
+    pub fn demand(&self) -> &ResourceDemand {
+        &self.demand
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.ledger.inner.budget.lock().release(&self.demand);
+        self.ledger.inner.released.notify_waiters();
+    }
+}

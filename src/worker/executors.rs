@@ -1,0 +1,83 @@
+//! The worker's own executors, joined in one registry.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tallow_kernels::isa::Isa;
+use tallow_models::builtin;
+use tallow_models::source::{ModelRef, SourceOptions};
+
+use super::WorkerPlan;
+use super::tokenizers::ModelTokenizers;
+use crate::config::WorkerSettings;
+use crate::executor::inference::{ACCOUNT, InferenceOptions, ModelInferenceExecutor};
+use crate::executor::{ExecutorRegistry, TextOptions, TextProcessingExecutor, VectorComputationExecutor};
+use crate::resource::{ChosenDevice, ComputePool, Ledger};
+use crate::task::TaskError;
+
+/// A registry of everything this build can execute, and the executor of models by itself. All share the compute pool; models are booked in the ledger beside the tasks.
+pub(super) fn registry(
+    plan: &WorkerPlan,
+    device: &ChosenDevice,
+    pool: &ComputePool,
+    ledger: &Ledger,
+) -> Result<(Arc<ExecutorRegistry>, ModelInferenceExecutor), TaskError> {
+    let (source, default_model) = models(plan.settings());
+    let tokenizers = Arc::new(ModelTokenizers::new(source.clone(), default_model.clone()));
+    let max_memory_mb = memory_mb(ledger);
+    let text = TextProcessingExecutor::with_options(pool.clone(), TextOptions { tokenizers: Some(tokenizers), max_memory_mb });
+    let options = InferenceOptions { source, default_model, device: device.device, max_memory_mb };
+    let registry = Arc::new(ExecutorRegistry::new());
+    registry.register("text", text)?;
+    registry.register("vector", VectorComputationExecutor::with_memory(pool.clone(), max_memory_mb))?;
+    let inference = ModelInferenceExecutor::with_options(pool.clone(), ledger.clone(), options);
+    registry.register(ACCOUNT, inference.clone())?;
+    Ok((registry, inference))
+}
+
+/// What each executor declares that it may hold: everything the worker may, since it is the ledger that divides it between them.
+fn memory_mb(ledger: &Ledger) -> u64 {
+    let budget = ledger.snapshot();
+    let bytes = budget.devices.values().fold(budget.host.limit, |sum, device| sum.saturating_add(device.limit));
+    (bytes >> 20).max(1)
+}
+
+/// Where models lie, from the settings and from Hugging Face's variables.
+#[must_use]
+pub fn model_source(settings: &WorkerSettings) -> SourceOptions {
+    models(settings).0
+}
+
+/// Where models lie, and the name of the default one.
+fn models(settings: &WorkerSettings) -> (SourceOptions, String) {
+    let mut source = SourceOptions::from_variables(|name| std::env::var(name).ok());
+    source.offline |= settings.offline;
+    source.allow_paths = settings.model_paths;
+    source.model_dirs.extend(settings.models_dir.clone());
+    let Some(model) = settings.model.clone() else { return (source, builtin::NAME.into()) };
+    if settings.model_paths {
+        return (source, model);
+    }
+    // Tasks may not name paths, but the operator may: the folder becomes a model by the name it has in its parent.
+    match ModelRef::parse(&model) {
+        Ok(ModelRef::Folder(folder)) => match folder_name(&folder) {
+            Some((parent, name)) => {
+                source.model_dirs.insert(0, parent.to_owned());
+                (source, name.to_owned())
+            }
+            None => (source, model),
+        },
+        _ => (source, model),
+    }
+}
+
+fn folder_name(folder: &Path) -> Option<(&Path, &str)> {
+    let name = folder.file_name()?.to_str()?;
+    matches!(ModelRef::parse(name), Ok(ModelRef::Repo { revision: None, .. })).then_some((folder.parent()?, name))
+}
+
+/// Instruction sets of this processor that the kernels can use, plainest first.
+#[must_use]
+pub fn processor_features() -> Vec<&'static str> {
+    Isa::available().into_iter().map(Isa::name).collect()
+}

@@ -1,0 +1,73 @@
+//! The worker as other programs embed it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::config::{ServeLayer, ServeSettings};
+use crate::task::{Task, TaskError, TaskPriority, TaskType};
+
+fn worker() -> Worker {
+    Worker::builder().memory_limit("512MiB").expect("a size").threads(1).device("cpu").start().expect("a worker")
+}
+
+fn cosine() -> Task {
+    let data = json!({ "operation": "cosine_similarity", "vector_a": [1, 0], "vector_b": [1, 0] });
+    Task::new(TaskType::VectorComputation, TaskPriority::Normal, data)
+}
+
+#[tokio::test]
+async fn a_built_worker_executes_what_is_submitted() {
+    let worker = worker();
+    let id = worker.manager().submit_task(cosine()).await.expect("accepted");
+    assert_eq!(worker.manager().wait(&id).await.expect("a result").output["similarity"], 1.0);
+    assert_eq!(worker.manager().ledger().snapshot().host.limit, 512 << 20);
+    assert_eq!(worker.pool().thread_count(), 1);
+    let embed = Task::new(TaskType::ModelInference, TaskPriority::Normal, json!({ "operation": "embed", "texts": ["wax"] }));
+    let id = worker.manager().submit_task(embed).await.expect("accepted");
+    assert_eq!(worker.manager().wait(&id).await.expect("a result").output["count"], 1);
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_at_the_start() {
+    let refused = Worker::builder().device("cuda:99").start().err();
+    assert!(matches!(refused, Some(TaskError::DeviceUnavailable { .. })), "{refused:?}");
+    assert!(Worker::builder().memory_limit("lots").is_err());
+    let refused = Worker::builder().memory_limit("1MiB").expect("a size").start().err();
+    assert!(matches!(refused, Some(TaskError::InvalidPayload { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_served_worker_makes_its_token_once_and_stops_when_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let worker = worker();
+    let mut settings = ServeSettings::resolve(&ServeLayer::default(), &ServeLayer::default());
+    settings.listen.set_port(0);
+    let serving = worker.bind(&settings, dir.path()).await.expect("bound");
+    let token = serving.token().expect("a token").reveal().to_owned();
+    assert!(serving.address().port() > 0);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let report = serving.run(stop, Duration::from_secs(5)).await.expect("an orderly end");
+    assert_eq!((report.cancelled, report.abandoned), (0, 0));
+    assert!(matches!(worker.manager().submit_task(cosine()).await, Err(TaskError::ShuttingDown)));
+    let again = worker.bind(&settings, dir.path()).await.expect("bound");
+    assert_eq!(again.token().expect("a token").reveal(), token);
+    settings.no_auth = true;
+    settings.listen.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+    assert!(worker.bind(&settings, dir.path()).await.is_err(), "open access is for loopback only");
+}
+
+#[tokio::test]
+async fn the_default_model_is_listed_once_it_is_loaded() {
+    use crate::task::TaskExecutor as _;
+    let worker = worker();
+    let name = worker.preload().await.expect("the built-in model").to_owned();
+    let reports = worker.manager().executor().reports();
+    let models: Vec<_> = reports.iter().filter_map(|report| report.details.get("models")?.as_array()).flatten().collect();
+    // The key under which the API looks for models.
+    assert_eq!(models.iter().map(|model| model["name"].as_str()).collect::<Vec<_>>(), [Some(name.as_str())]);
+    assert!(models[0]["digest"].as_str().is_some_and(|digest| digest.len() == 64));
+}

@@ -1,0 +1,8 @@
+//! The command line from outside: the built program, its output, its exit codes.
+
+mod batch;
+mod commands;
+mod harness;
+mod server;
+mod settings;
+mod worker;

@@ -1,0 +1,184 @@
+//! The nevers of the design, as far as text shows them: which crate may know what.
+
+use crate::source::{Breach, House, Source, word_positions};
+
+/// Words that may stand in the code of some files only.
+struct Never {
+    words: &'static [&'static str],
+    /// Whether the rule concerns this file.
+    concerns: fn(&str) -> bool,
+    tests_too: bool,
+    advice: &'static str,
+}
+
+const NEVERS: [Never; 10] = [
+    Never {
+        words: &["candle_core", "candle_nn", "candle_transformers", "cudarc"],
+        concerns: |path| path.starts_with("kernels/src/") && !path.ends_with("/tensor.rs") && !path.starts_with("kernels/src/gpu/"),
+        tests_too: false,
+        advice: "in kernels only tensor.rs of a family and gpu/ speak to candle",
+    },
+    Never {
+        words: &["candle_core", "candle_nn", "candle_transformers", "cudarc"],
+        concerns: |path| path.starts_with("src/"),
+        tests_too: false,
+        advice: "the worker never calls candle: ask kernels or models",
+    },
+    Never {
+        words: &["tokio", "serde", "serde_json", "tallow_models", "tallow"],
+        concerns: |path| path.starts_with("kernels/src/"),
+        tests_too: true,
+        advice: "kernels know no runtime, no formats, no models and no worker",
+    },
+    Never {
+        words: &["tokio", "async fn", "tallow", "thread::spawn", "thread::Builder"],
+        concerns: |path| path.starts_with("models/src/"),
+        tests_too: false,
+        advice: "models know no worker and no runtime, and spawn no threads",
+    },
+    Never {
+        words: &["std::net", "TcpStream", "ureq", "hf_hub"],
+        concerns: |path| path.starts_with("models/src/") && !path.starts_with("models/src/source/"),
+        tests_too: false,
+        advice: "in models only source/ opens a socket",
+    },
+    Never {
+        words: &["StatusCode", "axum", "hyper"],
+        concerns: |path| path.starts_with("src/") && !path.starts_with("src/http/") && !path.starts_with("src/worker"),
+        tests_too: false,
+        advice: "HTTP and its status codes never appear outside http",
+    },
+    Never {
+        words: &["TcpStream", "TcpListener", "UnixStream", "UnixListener", "UdpSocket"],
+        concerns: |path| {
+            ["src/task/", "src/wire/", "src/manager/", "src/resource/", "src/embed/"].iter().any(|part| path.starts_with(part))
+        },
+        tests_too: false,
+        advice: "this part opens no connection",
+    },
+    Never {
+        words: &["tokio::spawn", "parking_lot", "Mutex", "Instant::now", "Utc::now", "SystemTime::now", "std::fs", "rand"],
+        concerns: |path| PURE_FILES.iter().any(|pure| path.starts_with(pure)),
+        tests_too: false,
+        advice: "a pure file takes values and gives values: no lock, clock, file, randomness or spawn",
+    },
+    Never {
+        words: &["unsafe"],
+        concerns: |path| path.starts_with("models/") && !UNSAFE_MODELS_FILES.contains(&path),
+        tests_too: true,
+        advice: "unsafe belongs to kernels; in models only the memory map of a weights file may use it",
+    },
+    Never {
+        words: &["unsafe"],
+        concerns: |path| path.starts_with("src/"),
+        tests_too: true,
+        advice: "the worker has no unsafe code: ask a function of kernels",
+    },
+];
+
+/// Files whose decisions are pure.
+const PURE_FILES: [&str; 7] = [
+    "src/wire/",
+    "src/resource/budget.rs",
+    "src/resource/threads.rs",
+    "src/resource/device.rs",
+    "src/resource/bytes.rs",
+    "src/resource/cgroup.rs",
+    "src/manager/queue",
+];
+/// The memory map of a weights file.
+const UNSAFE_MODELS_FILES: [&str; 1] = ["models/src/weights/map.rs"];
+
+/// Words of the task floor: defined there and nowhere else.
+const TASK_WORDS: [&str; 14] = [
+    "Task",
+    "TaskId",
+    "TaskPayload",
+    "TaskStatus",
+    "TaskPriority",
+    "TaskType",
+    "TaskResult",
+    "TaskError",
+    "TaskEvent",
+    "TaskExecutor",
+    "TaskContext",
+    "ResourceDemand",
+    "ExecutorCapabilities",
+    "Submission",
+];
+
+pub(crate) fn breaches(house: &House) -> Vec<Breach> {
+    house
+        .sources
+        .iter()
+        .flat_map(source_breaches)
+        .chain(house.texts.iter().flat_map(|(path, text)| manifest_breaches(path, text)))
+        .collect()
+}
+
+pub(crate) fn source_breaches(source: &Source) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for never in NEVERS.iter().filter(|never| (never.concerns)(&source.path)) {
+        for word in never.words {
+            let lines = word_positions(&source.code, word).map(|at| crate::source::line_of(&source.code, at));
+            let counted = lines.filter(|&line| never.tests_too || !source.is_test_line(line));
+            found.extend(counted.map(|line| source.breach(line, format!("`{word}`: {}", never.advice))));
+        }
+    }
+    if source.path.starts_with("src/") && !source.path.starts_with("src/task/") {
+        found.extend(second_definitions(source));
+    }
+    if !source.path.starts_with("kernels/") {
+        found.extend(hardware_conditions(source));
+    }
+    found
+}
+
+fn second_definitions(source: &Source) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (line, code) in source.code_lines().filter(|(line, _)| !source.is_test_line(*line)) {
+        for keyword in ["struct ", "enum ", "trait ", "type "] {
+            for at in word_positions(code, keyword) {
+                let name: String = code[at + keyword.len()..].chars().take_while(|&c| crate::lexer::is_word(c)).collect();
+                if TASK_WORDS.contains(&name.as_str()) && !code[..at].contains("impl") {
+                    found.push(source.breach(line, format!("`{name}` is a word of src/task: import it, or name this otherwise")));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Features and target features are asked for in kernels alone; elsewhere the answer is a value.
+fn hardware_conditions(source: &Source) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (line, (code, text)) in source.code.lines().zip(source.text.lines()).enumerate() {
+        let condition =
+            code.contains("cfg") && ["feature = \"cuda\"", "feature = \"metal\"", "target_feature"].iter().any(|mark| text.contains(mark));
+        if condition && !source.is_test_line(line) {
+            found.push(source.breach(line, "hardware conditions live in kernels: ask it for a value (tallow_kernels::device)"));
+        }
+    }
+    found
+}
+
+/// What the manifests of the lower crates may not depend on.
+fn manifest_breaches(path: &str, text: &str) -> Vec<Breach> {
+    let banned: &[&str] = match path {
+        "kernels/Cargo.toml" => &["tokio", "serde", "serde_json", "tallow", "tallow-models", "axum"],
+        "models/Cargo.toml" => &["tokio", "axum", "tallow"],
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    let mut section = "";
+    for (line, text) in text.lines().enumerate() {
+        if text.starts_with('[') {
+            section = text.trim();
+        }
+        let name = text.split(['=', '.', ' ']).next().unwrap_or("").trim();
+        if section == "[dependencies]" && banned.contains(&name) {
+            found.push(Breach { path: path.into(), line: line + 1, advice: format!("`{name}` is not for this floor") });
+        }
+    }
+    found
+}
