@@ -18,7 +18,7 @@ use crate::text::TextTokenizer;
 use crate::weights::{Weights, weight_files};
 use crate::{Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
 
-/// Padded tokens that are computed together on one thread: small enough that a stop is noticed soon, large enough for the matrix products.
+/// Tokens that are computed together on one thread: small enough that a stop is noticed soon, large enough for the matrix products.
 const BATCH_TOKENS: usize = 1024;
 /// Sequences that are computed together on one thread.
 const BATCH_ROWS: usize = 64;
@@ -200,30 +200,24 @@ impl Encoder {
         Ok(Self { info, tokenizer, arch, hidden: plan.config.hidden, pooling: plan.pooling, heads, device: device.clone() })
     }
 
-    /// Pooled rows of one padded batch, in the batch's order.
+    /// Pooled rows of one batch, in the batch's order.
     fn embed_batch(&self, sequences: &[&Sequence], stop: StopCheck<'_>) -> Result<Vec<f32>, ModelError> {
-        let seq = sequences.iter().map(|sequence| sequence.len()).max().unwrap_or(0);
         let width = self.pooling.width(self.hidden);
         let mut rows = vec![0f32; sequences.len() * width];
         // A tokenizer without special tokens makes nothing of an empty text; its vector is zero.
-        if seq > 0 {
-            let mut ids = Vec::with_capacity(sequences.len() * seq);
-            for (row, sequence) in sequences.iter().enumerate() {
-                ids.extend_from_slice(&sequence.ids);
-                ids.resize((row + 1) * seq, 0);
-            }
-            // A row without tokens attends to its padding; nothing of it is pooled.
-            let lengths = sequences.iter().map(|sequence| sequence.len().max(1)).collect();
-            let batch = TokenBatch { ids, lengths, seq };
+        let filled: Vec<usize> = (0..sequences.len()).filter(|&row| !sequences[row].is_empty()).collect();
+        if !filled.is_empty() {
+            let batch = token_batch(filled.iter().map(|&row| sequences[row]));
             let hidden: Vec<f32> = self.arch.forward(&batch, stop)?.flatten_all()?.to_vec1()?;
-            let tokens = hidden.chunks_exact(seq * self.hidden);
-            for ((sequence, tokens), out) in sequences.iter().zip(tokens).zip(rows.chunks_exact_mut(width)) {
+            for (&row, range) in filled.iter().zip(batch.offsets.windows(2)) {
+                let sequence = sequences[row];
                 let skip = if self.pooling.include_prompt || sequence.prompt_tokens == 0 {
                     0
                 } else {
                     sequence.content.start + sequence.prompt_tokens
                 };
-                self.pooling.pool(&tokens[..sequence.len() * self.hidden], self.hidden, skip, out);
+                let tokens = &hidden[range[0] * self.hidden..range[1] * self.hidden];
+                self.pooling.pool(tokens, self.hidden, skip, &mut rows[row * width..(row + 1) * width]);
             }
         }
         let mut width = width;
@@ -232,6 +226,15 @@ impl Encoder {
         }
         if rows.iter().all(|value| value.is_finite()) { Ok(rows) } else { Err(ModelError::NonFinite) }
     }
+}
+
+fn token_batch<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> TokenBatch {
+    let mut batch = TokenBatch { ids: Vec::new(), segments: Vec::new(), offsets: vec![0] };
+    for sequence in sequences {
+        batch.ids.extend_from_slice(&sequence.ids);
+        batch.offsets.push(batch.ids.len());
+    }
+    batch
 }
 
 /// Weights, their working copies while they are joined, and the vocabulary, which takes about eleven times its file in memory.
@@ -270,17 +273,20 @@ fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec
     Ok((heads, width))
 }
 
-/// Sequences by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and [`BATCH_TOKENS`] padded tokens (one row at least).
+/// Sequences by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and [`BATCH_TOKENS`] tokens (one row at least).
 fn length_sorted_batches(sequences: &[Sequence]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(sequences[index].len()));
     let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
     for index in order {
-        let fits =
-            batches.last().is_some_and(|batch| batch.len() < BATCH_ROWS && (batch.len() + 1) * sequences[batch[0]].len() <= BATCH_TOKENS);
+        tokens += sequences[index].len();
         match batches.last_mut() {
-            Some(batch) if fits => batch.push(index),
-            _ => batches.push(vec![index]),
+            Some(batch) if batch.len() < BATCH_ROWS && tokens <= BATCH_TOKENS => batch.push(index),
+            _ => {
+                batches.push(vec![index]);
+                tokens = sequences[index].len();
+            }
         }
     }
     batches

@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{BertConfig, EncoderArch, PositionScheme, TokenBatch};
-use crate::layers::{Activation, LayerNorm, Linear, attention};
+use crate::layers::{Activation, AttentionBias, AttentionShape, LayerNorm, Linear, attention};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -18,8 +18,8 @@ pub(super) struct Bert {
     words: Tensor,
     positions: Tensor,
     position_scheme: PositionScheme,
-    /// The first row of the segment embedding, which every token of a single text gets.
-    segment: Option<Tensor>,
+    /// `[segments, hidden]`; none in families without.
+    segments: Option<Tensor>,
     norm: LayerNorm,
     blocks: Vec<Block>,
     /// `[buckets, heads]`.
@@ -87,9 +87,9 @@ impl Bert {
         let hidden = config.hidden;
         let words = weights.take(&format!("{prefix}{WORDS}"), &[config.vocab, hidden])?;
         let positions = weights.take(&format!("{prefix}embeddings.position_embeddings.weight"), &[config.position_rows, hidden])?;
-        let segment = match config.segments {
+        let segments = match config.segments {
             0 => None,
-            rows => Some(weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"), &[rows, hidden])?.narrow(0, 0, 1)?),
+            rows => Some(weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"), &[rows, hidden])?),
         };
         let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), hidden, config.epsilon)?;
         let relative = match config.relative_buckets {
@@ -101,7 +101,7 @@ impl Bert {
             words,
             positions,
             position_scheme: config.positions,
-            segment,
+            segments,
             norm,
             blocks,
             relative,
@@ -116,50 +116,51 @@ impl Bert {
         let rows = position_rows(batch, self.position_scheme);
         let rows = Tensor::from_vec(rows, batch.ids.len(), &self.device)?;
         let mut x = (self.words.index_select(&ids, 0)? + self.positions.index_select(&rows, 0)?)?;
-        if let Some(segment) = &self.segment {
-            x = x.broadcast_add(segment)?;
+        if let Some(segments) = &self.segments {
+            x = if batch.segments.is_empty() {
+                x.broadcast_add(&segments.narrow(0, 0, 1)?)?
+            } else {
+                let of_tokens = Tensor::from_slice(&batch.segments, batch.segments.len(), &self.device)?;
+                (x + segments.index_select(&of_tokens, 0)?)?
+            };
         }
         self.norm.forward(&x)
     }
 
-    /// What is added to the attention scores, or `None` when nothing is: −∞ at padding, and MPNet's bias by distance.
-    fn score_bias(&self, batch: &TokenBatch) -> Result<Option<Tensor>, ModelError> {
-        let (rows, seq) = (batch.lengths.len(), batch.seq);
-        let mask = if batch.lengths.iter().all(|&length| length == seq) {
-            None
-        } else {
-            let values: Vec<f32> = batch
-                .lengths
-                .iter()
-                .flat_map(|&length| (0..seq).map(move |key| if key < length { 0.0 } else { f32::NEG_INFINITY }))
-                .collect();
-            Some(Tensor::from_vec(values, (rows, 1, 1, seq), &self.device)?)
-        };
-        let Some(relative) = &self.relative else { return Ok(mask) };
+    /// MPNet's bias by distance for a sequence of `seq` tokens, `[heads, seq, seq]`.
+    fn score_bias(&self, seq: usize) -> Result<Option<Tensor>, ModelError> {
+        let Some(relative) = &self.relative else { return Ok(None) };
         let buckets = relative.dim(0)?;
         let index: Vec<u32> = (0..seq).flat_map(|query| (0..seq).map(move |key| relative_bucket(query, key, buckets))).collect();
         let index = Tensor::from_vec(index, seq * seq, &self.device)?;
-        let by_distance =
-            relative.index_select(&index, 0)?.reshape((seq, seq, self.heads))?.permute((2, 0, 1))?.contiguous()?.unsqueeze(0)?;
-        Ok(Some(match mask {
-            Some(mask) => by_distance.broadcast_add(&mask)?,
-            None => by_distance,
-        }))
+        Ok(Some(relative.index_select(&index, 0)?.reshape((seq, seq, self.heads))?.permute((2, 0, 1))?.contiguous()?))
+    }
+
+    fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {
+        let longest = batch.longest();
+        if longest > self.usable_positions {
+            return Err(ModelError::input(format!("{longest} tokens, the model has {} positions", self.usable_positions)));
+        }
+        let segment_count = match &self.segments {
+            Some(segments) => segments.dim(0)?,
+            None => usize::MAX,
+        };
+        match batch.segments.iter().find(|&&segment| segment as usize >= segment_count) {
+            Some(segment) => Err(ModelError::input(format!("segment {segment}, the model has {segment_count}"))),
+            None => Ok(()),
+        }
     }
 }
 
 impl EncoderArch for Bert {
     fn forward(&self, batch: &TokenBatch, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
-        if batch.seq > self.usable_positions {
-            return Err(ModelError::input(format!("{} tokens, the model has {} positions", batch.seq, self.usable_positions)));
-        }
-        let bias = self.score_bias(batch)?;
+        self.check(batch)?;
+        let biases = AttentionBias::by_length(&batch.offsets, |seq| self.score_bias(seq))?;
         let mut x = self.embed_tokens(batch)?;
         for block in &self.blocks {
-            x = block.forward(&x, bias.as_ref(), (batch.lengths.len(), batch.seq, self.heads), stop)?;
+            x = block.forward(&x, &AttentionShape { offsets: &batch.offsets, heads: self.heads, bias: &biases }, stop)?;
         }
-        let hidden = x.dim(1)?;
-        Ok(x.reshape((batch.lengths.len(), batch.seq, hidden))?)
+        Ok(x)
     }
 }
 
@@ -187,10 +188,10 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, shape: (usize, usize, usize), stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
+    fn forward(&self, x: &Tensor, shape: &AttentionShape<'_>, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
         let check = || if stop() { Err(ModelError::Stopped) } else { Ok(()) };
         check()?;
-        let mixed = attention(&self.qkv.forward(x)?, bias, shape)?;
+        let mixed = attention(&self.qkv.forward(x)?, shape)?;
         let x = self.attention_norm.forward(&(self.out.forward(&mixed)? + x)?)?;
         check()?;
         let wide = self.activation.forward(&self.up.forward(&x)?)?;
@@ -200,12 +201,10 @@ impl Block {
 
 /// The row of the position embedding for every token of the batch.
 fn position_rows(batch: &TokenBatch, scheme: PositionScheme) -> Vec<u32> {
-    let seq = batch.seq.max(1);
     match scheme {
-        PositionScheme::Plain => batch.ids.chunks(seq).flat_map(|row| 0..row.len() as u32).collect(),
+        PositionScheme::Plain => batch.sequences().flat_map(|row| 0..row.len() as u32).collect(),
         PositionScheme::AfterPadding(padding) => batch
-            .ids
-            .chunks(seq)
+            .sequences()
             .flat_map(|row| {
                 row.iter().scan(padding, move |last, &id| {
                     if id == padding {

@@ -1,5 +1,7 @@
 //! The layers that architectures are made of. They know tensors and weights by name, no file format and no family.
 
+use std::collections::BTreeMap;
+
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
 
@@ -113,19 +115,51 @@ impl Activation {
     }
 }
 
-/// Bidirectional attention over a padded batch.
+/// What is added to the attention scores, by length of sequence.
+#[derive(Default)]
+pub struct AttentionBias(BTreeMap<usize, Tensor>);
+
+impl AttentionBias {
+    /// Asks `bias` for `[heads, seq, seq]` once per length that occurs. Errors: those of `bias`.
+    pub fn by_length(offsets: &[usize], bias: impl Fn(usize) -> Result<Option<Tensor>, ModelError>) -> Result<Self, ModelError> {
+        let mut all = BTreeMap::new();
+        for seq in offsets.windows(2).map(|pair| pair[1] - pair[0]) {
+            if !all.contains_key(&seq)
+                && let Some(tensor) = bias(seq)?
+            {
+                all.insert(seq, tensor);
+            }
+        }
+        Ok(Self(all))
+    }
+}
+
+/// How the rows of a batch attend to each other.
+pub struct AttentionShape<'a> {
+    /// Where each sequence begins, and the end of the last.
+    pub offsets: &'a [usize],
+    /// Attention heads.
+    pub heads: usize,
+    /// Added to the scores.
+    pub bias: &'a AttentionBias,
+}
+
+/// Bidirectional attention inside each sequence of an unpadded batch.
 ///
-/// `qkv` `[batch * seq, 3 * hidden]`, the query already scaled by 1/√head size; `bias` is added to the scores and broadcasts to
-/// `[batch, heads, seq, seq]`: −∞ where a key is padding. Result `[batch * seq, hidden]` f32.
-pub fn attention(qkv: &Tensor, bias: Option<&Tensor>, (batch, seq, heads): (usize, usize, usize)) -> Result<Tensor, ModelError> {
-    let size = qkv.dim(D::Minus1)? / (3 * heads);
-    let split = qkv.reshape((batch, seq, 3, heads, size))?.permute((2, 0, 3, 1, 4))?;
-    let (query, key, value) = (split.get(0)?.contiguous()?, split.get(1)?.contiguous()?, split.get(2)?.contiguous()?);
-    let scores = query.matmul(&key.transpose(2, 3)?)?;
-    let scores = match bias {
-        Some(bias) => scores.broadcast_add(bias)?,
-        None => scores,
-    };
-    let mixed = softmax_last_dim(&scores)?.matmul(&value)?;
-    Ok(mixed.transpose(1, 2)?.reshape((batch * seq, heads * size))?)
+/// `qkv` `[tokens, 3 * hidden]`, the query already scaled by 1/√head size. Result `[tokens, hidden]` f32.
+pub fn attention(qkv: &Tensor, shape: &AttentionShape<'_>) -> Result<Tensor, ModelError> {
+    let size = qkv.dim(D::Minus1)? / (3 * shape.heads);
+    let mut mixed = Vec::with_capacity(shape.offsets.len());
+    for pair in shape.offsets.windows(2) {
+        let seq = pair[1] - pair[0];
+        let split = qkv.narrow(0, pair[0], seq)?.reshape((seq, 3, shape.heads, size))?.permute((1, 2, 0, 3))?;
+        let (query, key, value) = (split.get(0)?.contiguous()?, split.get(1)?.contiguous()?, split.get(2)?.contiguous()?);
+        let scores = query.matmul(&key.transpose(1, 2)?)?;
+        let scores = match shape.bias.0.get(&seq) {
+            Some(bias) => (scores + bias)?,
+            None => scores,
+        };
+        mixed.push(softmax_last_dim(&scores)?.matmul(&value)?.transpose(0, 1)?.reshape((seq, shape.heads * size))?);
+    }
+    Ok(Tensor::cat(&mixed, 0)?)
 }
