@@ -25,7 +25,7 @@ impl Avx2 {
     }
 }
 
-/// Proof that this processor has AVX-512 F, BW and VPOPCNTDQ beside AVX2 and FMA.
+/// Proof that this processor has AVX-512 F, BW, DQ, VL and VPOPCNTDQ beside AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx512(());
 
@@ -37,12 +37,67 @@ impl Avx512 {
         if Avx2::new().is_some()
             && std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512dq")
             && std::arch::is_x86_feature_detected!("avx512vpopcntdq")
         {
             return Some(Self(()));
         }
         None
     }
+}
+
+/// Proof that this processor has AMX tiles with bf16 and int8 products beside AVX-512 with its bf16 and VNNI instructions, and that the system lets
+/// this process use them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amx(());
+
+impl Amx {
+    /// The proof, if the processor has the instructions and the system grants them. The system is asked once per process.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        static GRANTED: OnceLock<bool> = OnceLock::new();
+        GRANTED.get_or_init(amx_granted).then_some(Self(()))
+    }
+
+    /// The level below, which AMX includes.
+    #[must_use]
+    pub fn avx512(self) -> Avx512 {
+        Avx512(())
+    }
+}
+
+/// CPUID says what the processor has; Linux grants the tiles' register state per process on request, which may be refused.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn amx_granted() -> bool {
+    const BF16_TILE_INT8: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+    const SYSCALL_ARCH_PRCTL: u64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let has_avx512 =
+        Avx512::new().is_some() && std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512vnni");
+    if !has_avx512 || std::arch::x86_64::__cpuid_count(7, 0).edx & BF16_TILE_INT8 != BF16_TILE_INT8 {
+        return false;
+    }
+    let status: i64;
+    // SAFETY: this system call takes two numbers, touches no memory of the process and clobbers the registers that are named.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") SYSCALL_ARCH_PRCTL => status,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    status == 0
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn amx_granted() -> bool {
+    false
 }
 
 /// A level of instructions that this processor has.
@@ -54,13 +109,15 @@ pub enum Isa {
     Avx2(Avx2),
     /// 512-bit lanes with fused multiply-add.
     Avx512(Avx512),
+    /// 512-bit lanes and matrix tiles.
+    Amx(Amx),
 }
 
 /// Why a level could not be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// No level has this name.
-    #[error("unknown instruction set `{name}`; allowed: portable, avx2, avx512")]
+    #[error("unknown instruction set `{name}`; allowed: portable, avx2, avx512, amx")]
     Unknown {
         /// The name that was asked for.
         name: String,
@@ -90,14 +147,14 @@ impl Isa {
         let mut levels = vec![Self::Portable];
         levels.extend(Avx2::new().map(Self::Avx2));
         levels.extend(Avx512::new().map(Self::Avx512));
+        levels.extend(Amx::new().map(Self::Amx));
         levels
     }
 
     /// The highest level this processor has.
     #[must_use]
     pub fn best() -> Self {
-        let level = Avx512::new().map(Self::Avx512).or_else(|| Avx2::new().map(Self::Avx2));
-        level.unwrap_or(Self::Portable)
+        Self::available().last().copied().unwrap_or(Self::Portable)
     }
 
     /// The level in use by this process: the forced one, else the best. Fixed from the first call on.
@@ -120,20 +177,21 @@ impl Isa {
         if let Some(level) = available.iter().find(|level| level.name() == name) {
             return Ok(*level);
         }
-        if !["portable", "avx2", "avx512"].contains(&name) {
+        if !["portable", "avx2", "avx512", "amx"].contains(&name) {
             return Err(IsaError::Unknown { name: name.to_owned() });
         }
         let names: Vec<_> = available.iter().map(|level| level.name()).collect();
         Err(IsaError::Unavailable { name: name.to_owned(), available: names.join(", ") })
     }
 
-    /// The name: `portable`, `avx2`, `avx512`.
+    /// The name: `portable`, `avx2`, `avx512`, `amx`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2(_) => "avx2",
             Self::Avx512(_) => "avx512",
+            Self::Amx(_) => "amx",
         }
     }
 }
@@ -161,7 +219,7 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_what_is_allowed() {
         let error = Isa::named("sse9").expect_err("no such level");
-        assert!(error.to_string().contains("portable, avx2, avx512"), "{error}");
+        assert!(error.to_string().contains("portable, avx2, avx512, amx"), "{error}");
     }
 
     #[test]

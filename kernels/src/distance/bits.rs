@@ -12,9 +12,9 @@ pub(super) fn block(isa: Isa, jaccard: bool, a: BitRows<'_>, b: BitRows<'_>, out
         Isa::Avx2(_) => unsafe { avx2(jaccard, a, b, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has these instructions.
-        Isa::Avx512(_) => unsafe { avx512(jaccard, a, b, out) },
+        Isa::Avx512(_) | Isa::Amx(_) => unsafe { avx512(jaccard, a, b, out) },
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2(_) | Isa::Avx512(_) => body(jaccard, a, b, out),
+        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => body(jaccard, a, b, out),
     }
 }
 
