@@ -11,9 +11,7 @@ use crate::isa::Amx;
 /// Rows of a full tile.
 pub(crate) const TILE_ROWS: usize = 16;
 /// Bytes of a full tile's row.
-pub(crate) const TILE_ROW_BYTES: usize = 64;
-/// Bytes of a full tile.
-pub(crate) const TILE_BYTES: usize = TILE_ROWS * TILE_ROW_BYTES;
+const TILE_ROW_BYTES: usize = 64;
 const TILE_COUNT: usize = 8;
 
 /// The operand of `ldtilecfg`.

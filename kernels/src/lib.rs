@@ -3,11 +3,13 @@
 //! Knows no models, tasks, tokio or serde. Hardware conditions live here and nowhere above. Work is split over the rayon pool of the calling
 //! thread; no result depends on how it was split.
 
+pub mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod device;
 pub mod distance;
 mod error;
+pub mod gemm;
 mod gpu;
 pub mod isa;
 pub mod matmul;

@@ -36,3 +36,13 @@ pub fn cosine(terms: usize) -> f64 {
 pub fn rounded(magnitude: f64) -> f64 {
     magnitude * UNIT_F32 + f64::from(f32::MIN_POSITIVE)
 }
+
+/// Bound on the error of one element of a product over packed weights, beside the rounding of its operands: `terms` products summed in `f32` in one chain.
+///
+/// `splits` is true where each `f32` operand may be the sum of two bf16 whose smallest product is left out: 2⁻¹⁶ of each product for that, and as
+/// much for what each of the two roundings leaves.
+#[must_use]
+pub fn packed_product(terms: usize, magnitude: f64, splits: bool) -> f64 {
+    let split = if splits { 3.0 / f64::from(1u32 << 16) * magnitude } else { 0.0 };
+    chain_sum(3 * terms.next_multiple_of(64), magnitude) + split
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 use candle_core::Device;
 use rayon::prelude::*;
 use serde::Deserialize;
+use tallow_kernels::gemm::Precision;
 
 use crate::arch::{self, BertConfig, EncoderArch, TokenBatch};
 use crate::heads::Head;
@@ -165,10 +166,15 @@ impl Encoder {
     ///
     /// Errors: `Missing`, `Unsupported`, `Corrupt`, `Io`; a `Device` fault of the library is `Internal`.
     pub fn load(folder: &Path, name: &str, device: &Device) -> Result<Self, ModelError> {
+        Self::load_with(folder, name, (device, Precision::Exact))
+    }
+
+    /// The same with a chosen arithmetic of the linear layers.
+    pub fn load_with(folder: &Path, name: &str, (device, precision): (&Device, Precision)) -> Result<Self, ModelError> {
         let plan = EncoderPlan::read(folder)?;
         let files = weight_files(&plan.transformer)?;
         let tokenizer = TextTokenizer::read(&plan.transformer, plan.sentence.do_lower_case, plan.config.vocab)?;
-        let mut weights = Weights::read(&files, device)?;
+        let mut weights = Weights::read(&files, device)?.with_precision(precision);
         let arch = arch::build(&plan.config, &mut weights, device)?;
         let (heads, dimensions) = read_heads(folder, &plan, device)?;
         let max_tokens = plan.max_tokens(tokenizer.model_max_length());

@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{BertConfig, EncoderArch, PositionScheme, TokenBatch};
-use crate::layers::{Activation, AttentionBias, AttentionShape, LayerNorm, Linear, attention};
+use crate::layers::{Activation, AttentionBias, AttentionShape, LayerNorm, Linear, Then, attention};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -167,22 +167,22 @@ impl EncoderArch for Bert {
 impl Block {
     fn build(config: &BertConfig, prefix: &str, index: usize, weights: &mut Weights) -> Result<Self, ModelError> {
         let names = block_names(&config.family, index);
-        let (hidden, wide) = (config.hidden, config.intermediate);
+        let (hidden, wide, precision) = (config.hidden, config.intermediate, weights.precision());
         let full = |part: &str| format!("{prefix}{}{part}", names.block);
         let [query, key, value] = names.qkv;
         // The scores' division by √head size is folded into the query once.
         let scale = 1.0 / ((hidden / config.heads) as f64).sqrt();
-        let parts = [
+        let parts = vec![
             Linear::take(weights, &full(query), hidden, hidden, true)?.scaled(scale)?,
             Linear::take(weights, &full(key), hidden, hidden, true)?,
             Linear::take(weights, &full(value), hidden, hidden, true)?,
         ];
         Ok(Self {
-            qkv: Linear::joined(&parts)?,
-            out: Linear::take(weights, &full(names.out), hidden, hidden, true)?,
+            qkv: Linear::joined(parts)?.packed(precision)?,
+            out: Linear::take(weights, &full(names.out), hidden, hidden, true)?.packed(precision)?,
             attention_norm: LayerNorm::take(weights, &full(names.attention_norm), hidden, config.epsilon)?,
-            up: Linear::take(weights, &full(names.up), hidden, wide, true)?,
-            down: Linear::take(weights, &full(names.down), wide, hidden, true)?,
+            up: Linear::take(weights, &full(names.up), hidden, wide, true)?.packed(precision)?,
+            down: Linear::take(weights, &full(names.down), wide, hidden, true)?.packed(precision)?,
             output_norm: LayerNorm::take(weights, &full(names.output_norm), hidden, config.epsilon)?,
             activation: config.activation,
         })
@@ -192,10 +192,10 @@ impl Block {
         let check = || if stop() { Err(ModelError::Stopped) } else { Ok(()) };
         check()?;
         let mixed = attention(&self.qkv.forward(x)?, shape)?;
-        let x = self.attention_norm.forward(&(self.out.forward(&mixed)? + x)?)?;
+        let x = self.attention_norm.forward(&self.out.forward_then(&mixed, &Then { residual: Some(x), ..Then::default() })?)?;
         check()?;
-        let wide = self.activation.forward(&self.up.forward(&x)?)?;
-        self.output_norm.forward(&(self.down.forward(&wide)? + x)?)
+        let wide = self.up.forward_then(&x, &Then { activation: self.activation, residual: None, feeds_linear: true })?;
+        self.output_norm.forward(&self.down.forward_then(&wide, &Then { residual: Some(&x), ..Then::default() })?)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::SUPPORTED;
 use crate::ModelError;
-use crate::layers::Activation;
+use crate::layers::{Activation, activation_named};
 use crate::text::VOCAB_MAX;
 
 /// Bounds on the numbers of a configuration: beyond them a file is a mistake or an attack.
@@ -140,7 +140,7 @@ impl BertConfig {
             segments,
             positions,
             epsilon,
-            activation: Activation::named(raw.hidden_act.as_deref().unwrap_or("gelu"))?,
+            activation: activation_named(raw.hidden_act.as_deref().unwrap_or("gelu"))?,
             relative_buckets,
             matryoshka: raw.matryoshka_dimensions.into_iter().filter(|&dim| dim > 0).collect(),
             notes: ignored_code(raw.auto_map.is_some(), raw.custom_pipelines.is_some()),

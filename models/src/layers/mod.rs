@@ -1,58 +1,17 @@
 //! The layers that architectures are made of. They know tensors and weights by name, no file format and no family.
 
+mod linear;
+
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
+
+pub use linear::{Linear, Then};
+pub use tallow_kernels::activation::Activation;
 
 use crate::ModelError;
 use crate::weights::Weights;
-
-/// `x · wᵀ + b`; `w` `[out, in]` f32.
-pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Takes `<name>.weight` `[out, in]` and, with `has_bias`, `<name>.bias` `[out]`. Errors: `Corrupt` for a missing tensor or another shape.
-    pub fn take(weights: &mut Weights, name: &str, inputs: usize, outputs: usize, has_bias: bool) -> Result<Self, ModelError> {
-        let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = has_bias.then(|| weights.take(&format!("{name}.bias"), &[outputs])).transpose()?;
-        Ok(Self { weight, bias })
-    }
-
-    /// Several layers on the same input as one: their outputs side by side. Every part needs a bias.
-    pub fn joined(parts: &[Self]) -> Result<Self, ModelError> {
-        let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
-        let biases: Vec<&Tensor> = parts.iter().filter_map(|part| part.bias.as_ref()).collect();
-        if biases.len() != parts.len() {
-            return Err(ModelError::Internal { reason: "layers without bias cannot be joined".into() });
-        }
-        Ok(Self { weight: Tensor::cat(&weights, 0)?, bias: Some(Tensor::cat(&biases, 0)?) })
-    }
-
-    /// The same layer with weights and bias times `factor`.
-    pub fn scaled(self, factor: f64) -> Result<Self, ModelError> {
-        let bias = self.bias.map(|bias| bias * factor).transpose()?;
-        Ok(Self { weight: (self.weight * factor)?, bias })
-    }
-
-    /// Where the weights lie.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        self.weight.device()
-    }
-
-    /// `x` `[n, in]` f32 to `[n, out]` f32.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let product = x.matmul(&self.weight.t()?)?;
-        Ok(match &self.bias {
-            Some(bias) => product.broadcast_add(bias)?,
-            None => product,
-        })
-    }
-}
 
 /// Normalises the last dimension to mean 0 and variance 1, then scales and shifts.
 pub struct LayerNorm {
@@ -79,40 +38,28 @@ impl LayerNorm {
     }
 }
 
-/// The activation between the two linear layers of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x·Φ(x) with the exact error function.
-    Gelu,
-    /// The tanh approximation of GELU.
-    GeluTanh,
-    /// max(0, x).
-    Relu,
-    /// x·sigmoid(x).
-    Silu,
+/// The activation of a `hidden_act` value. Errors: `Unsupported` naming what is known.
+pub fn activation_named(name: &str) -> Result<Activation, ModelError> {
+    match name {
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        other => Err(ModelError::unsupported(format!("activation `{}`; supported: gelu, gelu_new, relu, silu", other.escape_debug()))),
+    }
 }
 
-impl Activation {
-    /// The activation of a `hidden_act` value. Errors: `Unsupported` naming what is known.
-    pub fn named(name: &str) -> Result<Self, ModelError> {
-        match name {
-            "gelu" => Ok(Self::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Self::GeluTanh),
-            "relu" => Ok(Self::Relu),
-            "silu" | "swish" => Ok(Self::Silu),
-            other => Err(ModelError::unsupported(format!("activation `{}`; supported: gelu, gelu_new, relu, silu", other.escape_debug()))),
-        }
-    }
-
-    /// Applies it to every element.
-    pub fn forward(self, x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(match self {
-            Self::Gelu => x.gelu_erf()?,
-            Self::GeluTanh => x.gelu()?,
-            Self::Relu => x.relu()?,
-            Self::Silu => x.silu()?,
-        })
-    }
+/// Applies an activation to every element of a tensor on any device.
+pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(match activation {
+        Activation::Identity => x.clone(),
+        Activation::Gelu => x.gelu_erf()?,
+        Activation::GeluTanh => x.gelu()?,
+        Activation::Relu => x.relu()?,
+        Activation::Silu => x.silu()?,
+        Activation::Tanh => x.tanh()?,
+        Activation::Sigmoid => candle_nn::ops::sigmoid(x)?,
+    })
 }
 
 /// What is added to the attention scores, by length of sequence.

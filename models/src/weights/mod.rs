@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tallow_kernels::gemm::Precision;
 
 pub use header::{HEADER_BYTES_MAX, Header, HeaderFault, RANK_MAX, TENSOR_COUNT_MAX, TensorEntry, header_length, parse_header};
 
@@ -31,6 +32,7 @@ pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     digest: String,
     file: String,
+    precision: Precision,
 }
 
 /// Reads the table of a safetensors file without its data. Errors: `Missing`, `Io`, `Corrupt` naming the tensor, `Unsupported` naming the format it looks like.
@@ -114,7 +116,19 @@ impl Weights {
             [one] => one.clone(),
             many => hex(&Sha256::digest(many.join("\n").as_bytes())),
         };
-        Ok(Self { tensors, digest, file: files.first().map_or_else(String::new, |path| file_name(path)) })
+        Ok(Self { tensors, digest, file: files.first().map_or_else(String::new, |path| file_name(path)), precision: Precision::Exact })
+    }
+
+    /// The same, for layers that will compute with `precision`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The arithmetic that layers are packed for.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Hex sha256 of the file; of the shards' digests, one a line, when there are several.

@@ -1,0 +1,235 @@
+//! Weights in the order in which the kernels read them.
+//!
+//! Columns are cut into panels of 32 (the last one is filled with zero columns), a panel is laid out along the inner dimension:
+//!
+//! - f32: 32 numbers per inner element.
+//! - bf16: per 32 inner elements two tiles of 16 columns, each 16 rows of 16 pairs of neighbouring inner elements: what `tdpbf16ps` and `vdpbf16ps` read.
+//! - pairs of bf16: the same with four tiles, the two of the rounded weights and the two of what the rounding left.
+//! - int8: per 64 inner elements two tiles, each 16 rows of 16 groups of four neighbouring inner elements: what `tdpbssd` reads.
+
+use bytemuck::{Pod, Zeroable};
+use half::bf16;
+
+use super::convert::{int8_scale, to_int8};
+use super::{GEMM_DIM_MAX, PANEL_COLUMNS};
+use crate::{Isa, KernelError};
+
+/// The arithmetic of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// As good as f32: f32 products, or on AMX each number as the sum of two bf16 and three products of them, which leaves about 2⁻¹⁶ of each product.
+    Exact,
+    /// Both operands rounded to bf16 (2⁻⁹ of each), products accumulated in f32.
+    Bf16,
+    /// Weights as int8 with a scale per column, activations as int8 with a scale per row that is found on the way; products accumulated in i32.
+    Int8,
+}
+
+impl Precision {
+    /// All of them, most accurate first.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Bf16, Self::Int8];
+
+    /// The name: `exact`, `bf16`, `int8`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// Bytes that begin at a cache line, as tile loads want them.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct Line([u8; 64]);
+
+/// The packed form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    F32,
+    Bf16,
+    Bf16Pair,
+    Int8,
+}
+
+impl Form {
+    /// Inner elements of one step along a panel.
+    pub(super) fn step(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 | Self::Bf16Pair => 32,
+            Self::Int8 => 64,
+        }
+    }
+
+    /// Bytes of one step of a panel.
+    pub(super) fn step_bytes(self) -> usize {
+        match self {
+            Self::F32 => PANEL_COLUMNS * 4,
+            Self::Bf16 | Self::Int8 => 2048,
+            Self::Bf16Pair => 4096,
+        }
+    }
+}
+
+/// Weights `[columns, inner]`, packed for the instructions of this processor.
+pub struct PackedWeights {
+    lines: Vec<Line>,
+    /// One per column with `int8`, else empty.
+    scales: Vec<f32>,
+    form: Form,
+    isa: Isa,
+    precision: Precision,
+    columns: usize,
+    inner: usize,
+}
+
+impl std::fmt::Debug for PackedWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedWeights({} x {}, {}, {})", self.columns, self.inner, self.precision.name(), self.isa)
+    }
+}
+
+impl PackedWeights {
+    /// Packs `weights` `[columns, inner]` row-major. Splits over the rayon pool of the calling thread.
+    ///
+    /// Errors: `OutOfRange` for a dimension of 0 or above [`GEMM_DIM_MAX`], `Mismatch` when there are other than `columns * inner` numbers.
+    pub fn pack(weights: &[f32], (columns, inner): (usize, usize), precision: Precision) -> Result<Self, KernelError> {
+        Self::pack_on(super::level(), weights, (columns, inner), precision)
+    }
+
+    /// The same for a given level of instructions, for tests and comparisons.
+    pub fn pack_on(isa: Isa, weights: &[f32], (columns, inner): (usize, usize), precision: Precision) -> Result<Self, KernelError> {
+        for (what, got) in [("columns", columns), ("inner elements", inner)] {
+            if got == 0 || got > GEMM_DIM_MAX {
+                return Err(KernelError::OutOfRange { op: "gemm", what, max: GEMM_DIM_MAX, got });
+            }
+        }
+        if weights.len() != columns * inner {
+            return Err(KernelError::Mismatch { op: "gemm", what: "weights", expected: columns * inner, got: weights.len() });
+        }
+        let form = match (precision, isa) {
+            (Precision::Exact, Isa::Amx(_)) => Form::Bf16Pair,
+            (Precision::Exact, _) => Form::F32,
+            (Precision::Bf16, _) => Form::Bf16,
+            (Precision::Int8, _) => Form::Int8,
+        };
+        let panels = columns.div_ceil(PANEL_COLUMNS);
+        let mut packed = Self { lines: Vec::new(), scales: Vec::new(), form, isa, precision, columns, inner };
+        packed.lines = vec![Line::zeroed(); panels * packed.panel_bytes() / size_of::<Line>()];
+        match form {
+            Form::F32 => packed.fill_f32(weights),
+            Form::Bf16 => packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits()),
+            Form::Bf16Pair => {
+                packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits());
+                packed.fill_bf16(weights, 2, |weight| bf16::from_f32(weight - bf16::from_f32(weight).to_f32()).to_bits());
+            }
+            Form::Int8 => packed.fill_int8(weights),
+        }
+        Ok(packed)
+    }
+
+    /// Columns of the product.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Numbers of an input row.
+    #[must_use]
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// The arithmetic.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>() + self.scales.len() * 4
+    }
+
+    /// Bytes that packing `columns` x `inner` weights takes at most, whatever the instructions.
+    #[must_use]
+    pub fn bytes_for((columns, inner): (usize, usize), precision: Precision) -> usize {
+        let panels = columns.div_ceil(PANEL_COLUMNS);
+        match precision {
+            Precision::Exact => panels * inner.next_multiple_of(32) * PANEL_COLUMNS * 4,
+            Precision::Bf16 => panels * inner.next_multiple_of(32) * PANEL_COLUMNS * 2,
+            Precision::Int8 => panels * inner.next_multiple_of(64) * PANEL_COLUMNS + columns * 4,
+        }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub(super) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// Steps along a panel.
+    pub(super) fn steps(&self) -> usize {
+        self.inner.div_ceil(self.form.step())
+    }
+
+    pub(super) fn panel_bytes(&self) -> usize {
+        self.steps() * self.form.step_bytes()
+    }
+
+    /// The bytes of one panel.
+    pub(super) fn panel(&self, panel: usize) -> &[u8] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
+        &bytes[panel * self.panel_bytes()..][..self.panel_bytes()]
+    }
+
+    fn fill_f32(&mut self, weights: &[f32]) {
+        let (inner, panel_bytes) = (self.inner, self.panel_bytes());
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        for (column, row) in weights.chunks_exact(inner).enumerate() {
+            let panel: &mut [f32] = bytemuck::cast_slice_mut(&mut bytes[column / PANEL_COLUMNS * panel_bytes..][..panel_bytes]);
+            for (numbers, &weight) in panel.chunks_exact_mut(PANEL_COLUMNS).zip(row) {
+                numbers[column % PANEL_COLUMNS] = weight;
+            }
+        }
+    }
+
+    /// Writes pairs of bf16 into the tiles `first` and `first + 1` of every step.
+    fn fill_bf16(&mut self, weights: &[f32], first: usize, bits: impl Fn(f32) -> u16) {
+        let (inner, panel_bytes, step_halves) = (self.inner, self.panel_bytes(), self.form.step_bytes() / 2);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        for (column, row) in weights.chunks_exact(inner).enumerate() {
+            let panel: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes[column / PANEL_COLUMNS * panel_bytes..][..panel_bytes]);
+            let (tile, lane) = (first + column % PANEL_COLUMNS / 16, column % 16);
+            for (at, &weight) in row.iter().enumerate() {
+                let (step, pair, half) = (at / 32, at % 32 / 2, at % 2);
+                panel[step * step_halves + tile * 512 + pair * 32 + lane * 2 + half] = bits(weight);
+            }
+        }
+    }
+
+    fn fill_int8(&mut self, weights: &[f32]) {
+        let (inner, panel_bytes) = (self.inner, self.panel_bytes());
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        for (column, row) in weights.chunks_exact(inner).enumerate() {
+            let panel = &mut bytes[column / PANEL_COLUMNS * panel_bytes..][..panel_bytes];
+            let (tile, lane) = (column % PANEL_COLUMNS / 16, column % 16);
+            let (scale, inverse) = int8_scale(row);
+            self.scales.push(scale);
+            for (at, &weight) in row.iter().enumerate() {
+                let (step, group, part) = (at / 64, at % 64 / 4, at % 4);
+                panel[step * 2048 + tile * 1024 + group * 64 + lane * 4 + part] = to_int8(weight, inverse).cast_unsigned();
+            }
+        }
+    }
+}
