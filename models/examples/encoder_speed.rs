@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count: usize = args.next().map_or(Ok(64), |text| text.parse())?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
     let sequences: Vec<Sequence> = (0..count)
-        .map(|row| Sequence { ids: (0..length).map(|at| 1000 + ((row * 7919 + at * 104_729) % 20_000) as u32).collect(), ..Sequence::default() })
+        .map(|row| Sequence {
+            ids: (0..length).map(|at| 1000 + ((row * 7919 + at * 104_729) % 20_000) as u32).collect(),
+            ..Sequence::default()
+        })
         .collect();
     let mut golden: Option<Vec<f32>> = None;
     for precision in Precision::ALL {

@@ -76,6 +76,35 @@ unsafe fn each<F: Function>(values: &mut [f32]) {
     }
 }
 
+/// See [`super::exponentials`].
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, DQ and VL.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) unsafe fn exponentials(scores: &mut [f32]) -> f32 {
+    let count = scores.len();
+    let mask_at = |at: usize| if count - at >= LANES { u16::MAX } else { ((1u32 << (count - at)) - 1) as __mmask16 };
+    // SAFETY: the masks end at the last score.
+    unsafe {
+        let target_of = scores.as_mut_ptr();
+        let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
+        let mut largest = lowest;
+        for at in (0..scores.len()).step_by(LANES) {
+            largest = _mm512_max_ps(_mm512_mask_loadu_ps(lowest, mask_at(at), target_of.add(at)), largest);
+        }
+        let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+        let mut sums = _mm512_setzero_ps();
+        for at in (0..scores.len()).step_by(LANES) {
+            let mask = mask_at(at);
+            let target = target_of.add(at);
+            let term = exp(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, target), largest));
+            sums = _mm512_add_ps(sums, _mm512_maskz_mov_ps(mask, term));
+            _mm512_mask_storeu_ps(target, mask, term);
+        }
+        _mm512_reduce_add_ps(sums)
+    }
+}
+
 // SAFETY of the blocks below: the functions are only inlined into functions compiled for these instructions.
 
 /// eˣ; 0 and infinity beyond the range of f32.

@@ -64,3 +64,18 @@ pub fn apply_on(isa: Isa, activation: Activation, values: &mut [f32]) {
         Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => portable::apply(activation, values),
     }
 }
+
+/// Replaces every score by the exponential of its difference to the largest one and gives their sum; NaN with a NaN among them.
+pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
+    portable::exponentials(scores)
+}
+
+/// The same on AVX2.
+///
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn exponentials_avx2(scores: &mut [f32]) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { portable::exponentials_avx2(scores) }
+}

@@ -76,6 +76,41 @@ fn body(activation: Activation, values: &mut [f32]) {
     }
 }
 
+/// Lanes of the sums below.
+const LANES: usize = 16;
+
+/// See [`super::exponentials`].
+#[inline(always)]
+pub(super) fn exponentials(scores: &mut [f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = scores.as_chunks::<LANES>();
+    for chunk in whole {
+        largest.iter_mut().zip(chunk).for_each(|(largest, &score)| *largest = if score > *largest { score } else { *largest });
+    }
+    let largest = largest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let mut sums = [0f32; LANES];
+    let (whole, rest) = scores.as_chunks_mut::<LANES>();
+    for chunk in whole {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    for (sum, score) in sums.iter_mut().zip(rest) {
+        *score = exp(*score - largest);
+        *sum += *score;
+    }
+    sums.iter().sum()
+}
+
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn exponentials_avx2(scores: &mut [f32]) -> f32 {
+    exponentials(scores)
+}
+
 pub(super) fn apply(activation: Activation, values: &mut [f32]) {
     body(activation, values);
 }
