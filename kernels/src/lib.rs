@@ -14,6 +14,7 @@ pub mod gemm;
 mod gpu;
 pub mod isa;
 pub mod matmul;
+pub mod norm;
 pub mod normalize;
 pub mod pool;
 pub mod quantize;

@@ -7,6 +7,7 @@
 mod head;
 mod reference;
 mod softmax;
+pub mod tensor;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,13 @@
 //!
 //! Sources: Devlin et al. 2018 (arXiv:1810.04805), Liu et al. 2019 (arXiv:1907.11692), Sanh et al. 2019 (arXiv:1910.01108), Song et al. 2020 (arXiv:2004.09297).
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
+use tallow_kernels::gemm::Precision;
 
 use super::{BertConfig, EncoderArch, PositionScheme, TokenBatch};
-use crate::layers::{Activation, AttentionBias, AttentionShape, LayerNorm, Linear, Then, attention};
+use crate::layers::{Activation, AttentionShape, LayerNorm, Linear, Then, attention};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -22,9 +25,12 @@ pub(super) struct Bert {
     segments: Option<Tensor>,
     norm: LayerNorm,
     blocks: Vec<Block>,
-    /// `[buckets, heads]`.
-    relative: Option<Tensor>,
+    /// By distance, `[heads, 2 * reach + 1]`, as far as the model's positions go.
+    distance_bias: Option<Arc<Vec<f32>>>,
+    precision: Precision,
     heads: usize,
+    /// 1/√head size.
+    scale: f32,
     usable_positions: usize,
     device: Device,
 }
@@ -92,10 +98,14 @@ impl Bert {
             rows => Some(weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"), &[rows, hidden])?),
         };
         let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), hidden, config.epsilon)?;
-        let relative = match config.relative_buckets {
+        let distance_bias = match config.relative_buckets {
             0 => None,
-            buckets => Some(weights.take(&format!("{prefix}encoder.relative_attention_bias.weight"), &[buckets, config.heads])?),
+            buckets => {
+                let relative = weights.take(&format!("{prefix}encoder.relative_attention_bias.weight"), &[buckets, config.heads])?;
+                Some(Arc::new(distance_bias(&relative, config.usable_positions())?))
+            }
         };
+        let precision = weights.precision();
         let blocks = (0..config.layers).map(|index| Block::build(config, prefix, index, weights)).collect::<Result<_, _>>()?;
         Ok(Self {
             words,
@@ -104,8 +114,10 @@ impl Bert {
             segments,
             norm,
             blocks,
-            relative,
+            distance_bias,
+            precision,
             heads: config.heads,
+            scale: 1.0 / ((hidden / config.heads) as f32).sqrt(),
             usable_positions: config.usable_positions(),
             device: device.clone(),
         })
@@ -127,15 +139,6 @@ impl Bert {
         self.norm.forward(&x)
     }
 
-    /// MPNet's bias by distance for a sequence of `seq` tokens, `[heads, seq, seq]`.
-    fn score_bias(&self, seq: usize) -> Result<Option<Tensor>, ModelError> {
-        let Some(relative) = &self.relative else { return Ok(None) };
-        let buckets = relative.dim(0)?;
-        let index: Vec<u32> = (0..seq).flat_map(|query| (0..seq).map(move |key| relative_bucket(query, key, buckets))).collect();
-        let index = Tensor::from_vec(index, seq * seq, &self.device)?;
-        Ok(Some(relative.index_select(&index, 0)?.reshape((seq, seq, self.heads))?.permute((2, 0, 1))?.contiguous()?))
-    }
-
     fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {
         let longest = batch.longest();
         if longest > self.usable_positions {
@@ -155,10 +158,16 @@ impl Bert {
 impl EncoderArch for Bert {
     fn forward(&self, batch: &TokenBatch, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
         self.check(batch)?;
-        let biases = AttentionBias::by_length(&batch.offsets, |seq| self.score_bias(seq))?;
+        let shape = AttentionShape {
+            offsets: Arc::new(batch.offsets.clone()),
+            heads: self.heads,
+            scale: self.scale,
+            distance_bias: self.distance_bias.clone(),
+            precision: self.precision,
+        };
         let mut x = self.embed_tokens(batch)?;
         for block in &self.blocks {
-            x = block.forward(&x, &AttentionShape { offsets: &batch.offsets, heads: self.heads, bias: &biases }, stop)?;
+            x = block.forward(&x, &shape, stop)?;
         }
         Ok(x)
     }
@@ -170,10 +179,8 @@ impl Block {
         let (hidden, wide, precision) = (config.hidden, config.intermediate, weights.precision());
         let full = |part: &str| format!("{prefix}{}{part}", names.block);
         let [query, key, value] = names.qkv;
-        // The scores' division by √head size is folded into the query once.
-        let scale = 1.0 / ((hidden / config.heads) as f64).sqrt();
         let parts = vec![
-            Linear::take(weights, &full(query), hidden, hidden, true)?.scaled(scale)?,
+            Linear::take(weights, &full(query), hidden, hidden, true)?,
             Linear::take(weights, &full(key), hidden, hidden, true)?,
             Linear::take(weights, &full(value), hidden, hidden, true)?,
         ];
@@ -188,7 +195,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, shape: &AttentionShape<'_>, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
+    fn forward(&self, x: &Tensor, shape: &AttentionShape, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
         let check = || if stop() { Err(ModelError::Stopped) } else { Ok(()) };
         check()?;
         let mixed = attention(&self.qkv.forward(x)?, shape)?;
@@ -216,6 +223,15 @@ fn position_rows(batch: &TokenBatch, scheme: PositionScheme) -> Vec<u32> {
             })
             .collect(),
     }
+}
+
+/// MPNet's bias `[buckets, heads]` spread over all distances, `[heads, 2 * reach + 1]`; beyond the reach the outermost bucket holds.
+fn distance_bias(relative: &Tensor, positions: usize) -> Result<Vec<f32>, ModelError> {
+    let reach = positions.min(RELATIVE_DISTANCE_MAX as usize);
+    let relative: Vec<Vec<f32>> = relative.to_vec2()?;
+    let heads = relative.first().map_or(0, Vec::len);
+    let bucket = |at: usize| relative_bucket(reach, at, relative.len()) as usize;
+    Ok((0..heads).flat_map(|head| (0..=2 * reach).map(move |at| (head, at))).map(|(head, at)| relative[bucket(at)][head]).collect())
 }
 
 /// MPNet's bucket of a distance: exact up to a quarter of the buckets, logarithmic beyond; one half for keys behind the query.

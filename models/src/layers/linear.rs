@@ -64,13 +64,6 @@ impl Linear {
         Ok(Self::dense(Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?)))
     }
 
-    /// The same layer with weights and bias times `factor`.
-    pub fn scaled(self, factor: f64) -> Result<Self, ModelError> {
-        let (weight, bias) = self.into_dense()?;
-        let bias = bias.map(|bias| bias * factor).transpose()?;
-        Ok(Self::dense((weight * factor)?, bias))
-    }
-
     /// The layer in the form that computes fastest: on the host packed for `precision`, elsewhere as it is. The f32 weights are let go.
     ///
     /// Errors: `Internal` for a layer that is packed already.

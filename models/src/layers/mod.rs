@@ -2,10 +2,14 @@
 
 mod linear;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
+
+use tallow_kernels::attention::{Mask, tensor};
+use tallow_kernels::gemm::Precision;
+use tallow_kernels::norm;
 
 pub use linear::{Linear, Then};
 pub use tallow_kernels::activation::Activation;
@@ -17,6 +21,8 @@ use crate::weights::Weights;
 pub struct LayerNorm {
     scale: Tensor,
     shift: Tensor,
+    /// The same numbers for the host's kernel; none on other devices.
+    host: Option<norm::tensor::Norm>,
     epsilon: f32,
 }
 
@@ -25,16 +31,25 @@ impl LayerNorm {
     pub fn take(weights: &mut Weights, name: &str, size: usize, epsilon: f64) -> Result<Self, ModelError> {
         let old = weights.contains(&format!("{name}.gamma"));
         let (scale, shift) = if old { ("gamma", "beta") } else { ("weight", "bias") };
-        Ok(Self {
-            scale: weights.take(&format!("{name}.{scale}"), &[size])?,
-            shift: weights.take(&format!("{name}.{shift}"), &[size])?,
-            epsilon: epsilon as f32,
-        })
+        let scale = weights.take(&format!("{name}.{scale}"), &[size])?;
+        let shift = weights.take(&format!("{name}.{shift}"), &[size])?;
+        let epsilon = epsilon as f32;
+        let host = if scale.device().is_cpu() {
+            let (scale, shift) = (Arc::new(scale.to_vec1()?), Some(Arc::new(shift.to_vec1()?)));
+            Some(norm::tensor::Norm { scale, shift, is_rms: false, epsilon })
+        } else {
+            None
+        };
+        Ok(Self { scale, shift, host, epsilon })
     }
 
     /// `x` `[.., size]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(layer_norm(&x.contiguous()?, &self.scale, &self.shift, self.epsilon)?)
+        let x = x.contiguous()?;
+        Ok(match &self.host {
+            Some(host) => host.forward(&x)?,
+            None => layer_norm(&x, &self.scale, &self.shift, self.epsilon)?,
+        })
     }
 }
 
@@ -62,51 +77,62 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, ModelError
     })
 }
 
-/// What is added to the attention scores, by length of sequence.
-#[derive(Default)]
-pub struct AttentionBias(BTreeMap<usize, Tensor>);
-
-impl AttentionBias {
-    /// Asks `bias` for `[heads, seq, seq]` once per length that occurs. Errors: those of `bias`.
-    pub fn by_length(offsets: &[usize], bias: impl Fn(usize) -> Result<Option<Tensor>, ModelError>) -> Result<Self, ModelError> {
-        let mut all = BTreeMap::new();
-        for seq in offsets.windows(2).map(|pair| pair[1] - pair[0]) {
-            if !all.contains_key(&seq)
-                && let Some(tensor) = bias(seq)?
-            {
-                all.insert(seq, tensor);
-            }
-        }
-        Ok(Self(all))
-    }
-}
-
 /// How the rows of a batch attend to each other.
-pub struct AttentionShape<'a> {
+pub struct AttentionShape {
     /// Where each sequence begins, and the end of the last.
-    pub offsets: &'a [usize],
+    pub offsets: Arc<Vec<usize>>,
     /// Attention heads.
     pub heads: usize,
-    /// Added to the scores.
-    pub bias: &'a AttentionBias,
+    /// Scores are multiplied with it.
+    pub scale: f32,
+    /// Added to the scores by the distance from query to key, `[heads, 2 * reach + 1]`.
+    pub distance_bias: Option<Arc<Vec<f32>>>,
+    /// Of the products.
+    pub precision: Precision,
 }
 
 /// Bidirectional attention inside each sequence of an unpadded batch.
 ///
-/// `qkv` `[tokens, 3 * hidden]`, the query already scaled by 1/√head size. Result `[tokens, hidden]` f32.
-pub fn attention(qkv: &Tensor, shape: &AttentionShape<'_>) -> Result<Tensor, ModelError> {
+/// `qkv` `[tokens, 3 * hidden]`. Result `[tokens, hidden]` f32.
+pub fn attention(qkv: &Tensor, shape: &AttentionShape) -> Result<Tensor, ModelError> {
+    if qkv.device().is_cpu() {
+        let attention = tensor::Attention {
+            offsets: shape.offsets.clone(),
+            heads: shape.heads,
+            kv_heads: shape.heads,
+            scale: shape.scale,
+            mask: Mask::Full,
+            softcap: None,
+            distance_bias: shape.distance_bias.clone(),
+            precision: shape.precision,
+        };
+        return Ok(attention.forward(&qkv.contiguous()?)?);
+    }
     let size = qkv.dim(D::Minus1)? / (3 * shape.heads);
     let mut mixed = Vec::with_capacity(shape.offsets.len());
     for pair in shape.offsets.windows(2) {
         let seq = pair[1] - pair[0];
         let split = qkv.narrow(0, pair[0], seq)?.reshape((seq, 3, shape.heads, size))?.permute((1, 2, 0, 3))?;
         let (query, key, value) = (split.get(0)?.contiguous()?, split.get(1)?.contiguous()?, split.get(2)?.contiguous()?);
-        let scores = query.matmul(&key.transpose(1, 2)?)?;
-        let scores = match shape.bias.0.get(&seq) {
-            Some(bias) => (scores + bias)?,
+        let scores = (query.matmul(&key.transpose(1, 2)?)? * f64::from(shape.scale))?;
+        let scores = match &shape.distance_bias {
+            Some(bias) => (scores + bias_of_pairs(bias, (shape.heads, seq), qkv.device())?)?,
             None => scores,
         };
         mixed.push(softmax_last_dim(&scores)?.matmul(&value)?.transpose(0, 1)?.reshape((seq, shape.heads * size))?);
     }
     Ok(Tensor::cat(&mixed, 0)?)
+}
+
+/// The bias of every pair of a sequence, `[heads, seq, seq]`.
+fn bias_of_pairs(bias: &[f32], (heads, seq): (usize, usize), device: &Device) -> Result<Tensor, ModelError> {
+    let width = bias.len() / heads;
+    let reach = width / 2;
+    let mut values = Vec::with_capacity(heads * seq * seq);
+    for of_head in bias.chunks_exact(width) {
+        for query in 0..seq {
+            values.extend((0..seq).map(|key| of_head[(reach + key).saturating_sub(query).min(2 * reach)]));
+        }
+    }
+    Ok(Tensor::from_vec(values, (heads, seq, seq), device)?)
 }
