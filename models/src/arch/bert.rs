@@ -100,8 +100,8 @@ struct BertPlan {
 /// Reads a configuration. Errors: as [`EncoderConfig::from_json`].
 pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
     let family = file.word_or("model_type", "bert")?;
-    let renamed = if family == "distilbert" { file.renamed(DISTIL_FIELDS) } else { file.renamed(&[]) };
-    let file = &renamed;
+    let spelled = file.spelled(if family == "distilbert" { DISTIL_FIELDS } else { &[] });
+    let file = &spelled;
     file.only(ONLY)?;
     let facts = Facts::read(file)?;
     facts.head_dim(Paired::No)?;

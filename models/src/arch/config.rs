@@ -134,6 +134,11 @@ impl EncoderConfig {
         Self { positions, ..self }
     }
 
+    /// The same with tables of so many bytes made from its weights.
+    pub(super) fn with_derived_bytes(self, derived_bytes: u64) -> Self {
+        Self { derived_bytes, ..self }
+    }
+
     /// The longest sequence in tokens.
     #[must_use]
     pub fn usable_positions(&self) -> usize {

@@ -26,6 +26,8 @@ pub(super) enum Only {
     Flag(bool),
     /// This one.
     Number(f64),
+    /// None above this one.
+    AtMost(f64),
     /// One of these.
     Words(&'static [&'static str]),
 }
@@ -33,49 +35,51 @@ pub(super) enum Only {
 /// The object in a `config.json`, or in a field of one.
 pub(super) struct ConfigFile {
     fields: Map<String, Value>,
+    /// How the file spells fields that are known under common names: pairs of (other, common).
+    spellings: &'static [(&'static str, &'static str)],
 }
 
 impl ConfigFile {
     /// Errors: `Corrupt` for JSON that is no object.
     pub(super) fn new(json: Value) -> Result<Self, ModelError> {
         match json {
-            Value::Object(fields) => Ok(Self { fields }),
+            Value::Object(fields) => Ok(Self { fields, spellings: &[] }),
             other => Err(ModelError::corrupt(FILE, "json", format!("an object is expected, found {}", clip(&other)))),
         }
     }
 
-    /// The same object with fields that a family calls otherwise under their common names: pairs of (other, common).
-    pub(super) fn renamed(&self, names: &[(&str, &str)]) -> Self {
-        let mut fields = self.fields.clone();
-        for (other, common) in names {
-            if let Some(value) = fields.remove(*other) {
-                fields.insert((*common).to_owned(), value);
-            }
-        }
-        Self { fields }
+    /// The same object for a family that spells fields otherwise: they are read under their common names, and named in errors as the file has them.
+    pub(super) fn spelled(&self, spellings: &'static [(&'static str, &'static str)]) -> Self {
+        Self { fields: self.fields.clone(), spellings }
+    }
+
+    /// The name of a field in this file: the family's own, unless only the common one is there.
+    fn name<'a>(&self, field: &'a str) -> &'a str {
+        let own = self.spellings.iter().find(|(_, common)| *common == field).map(|(own, _)| *own);
+        own.filter(|own| self.fields.contains_key(*own) || !self.fields.contains_key(field)).unwrap_or(field)
     }
 
     /// The value of a field that is there and not null.
     pub(super) fn value(&self, field: &str) -> Option<&Value> {
-        self.fields.get(field).filter(|value| !value.is_null())
+        self.fields.get(self.name(field)).filter(|value| !value.is_null())
     }
 
     /// The object in a field, if there is one. Errors: `Corrupt` for a value that is none.
     pub(super) fn section(&self, field: &str) -> Result<Option<Self>, ModelError> {
         match self.value(field) {
             None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Self { fields: fields.clone() })),
-            Some(other) => Err(ModelError::corrupt(FILE, field, format!("an object is expected, found {}", clip(other)))),
+            Some(Value::Object(fields)) => Ok(Some(Self { fields: fields.clone(), spellings: &[] })),
+            Some(other) => Err(ModelError::corrupt(FILE, self.name(field), format!("an object is expected, found {}", clip(other)))),
         }
     }
 
     /// A whole number. Errors: `Corrupt` when it is missing or outside `range`.
     pub(super) fn size(&self, field: &str, range: RangeInclusive<usize>) -> Result<usize, ModelError> {
-        let value = self.value(field).ok_or_else(|| ModelError::corrupt(FILE, field, "missing"))?;
+        let value = self.value(field).ok_or_else(|| ModelError::corrupt(FILE, self.name(field), "missing"))?;
         let found = value.as_u64().and_then(|number| usize::try_from(number).ok());
         found.filter(|number| range.contains(number)).ok_or_else(|| {
             let reason = format!("found {}, allowed are the whole numbers {} to {}", clip(value), range.start(), range.end());
-            ModelError::corrupt(FILE, field, reason)
+            ModelError::corrupt(FILE, self.name(field), reason)
         })
     }
 
@@ -88,7 +92,11 @@ impl ConfigFile {
     pub(super) fn number_or(&self, field: &str, default: f64, range: RangeInclusive<f64>) -> Result<f64, ModelError> {
         let Some(value) = self.value(field) else { return Ok(default) };
         value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| {
-            ModelError::corrupt(FILE, field, format!("found {}, allowed is {:e} to {:e}", clip(value), range.start(), range.end()))
+            ModelError::corrupt(
+                FILE,
+                self.name(field),
+                format!("found {}, allowed is {:e} to {:e}", clip(value), range.start(), range.end()),
+            )
         })
     }
 
@@ -100,13 +108,15 @@ impl ConfigFile {
     /// True or false, or `default` without a value.
     pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool, ModelError> {
         let Some(value) = self.value(field) else { return Ok(default) };
-        value.as_bool().ok_or_else(|| ModelError::corrupt(FILE, field, format!("found {}, allowed are true and false", clip(value))))
+        value
+            .as_bool()
+            .ok_or_else(|| ModelError::corrupt(FILE, self.name(field), format!("found {}, allowed are true and false", clip(value))))
     }
 
     /// A word, or `default` without one.
     pub(super) fn word_or<'a>(&'a self, field: &str, default: &'a str) -> Result<&'a str, ModelError> {
         let Some(value) = self.value(field) else { return Ok(default) };
-        value.as_str().ok_or_else(|| ModelError::corrupt(FILE, field, format!("found {}, a word is expected", clip(value))))
+        value.as_str().ok_or_else(|| ModelError::corrupt(FILE, self.name(field), format!("found {}, a word is expected", clip(value))))
     }
 
     /// An activation, or the one called `default`. Errors: `Unsupported` naming the field and what is known.
@@ -118,17 +128,21 @@ impl ConfigFile {
     pub(super) fn words(&self, field: &str) -> Result<Option<Vec<&str>>, ModelError> {
         let Some(value) = self.value(field) else { return Ok(None) };
         let words = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-        words.map(Some).ok_or_else(|| ModelError::corrupt(FILE, field, format!("found {}, a list of words is expected", clip(value))))
+        words
+            .map(Some)
+            .ok_or_else(|| ModelError::corrupt(FILE, self.name(field), format!("found {}, a list of words is expected", clip(value))))
     }
 
     /// Refuses what cannot be run. Errors: `Unsupported` naming the first field whose value is another than allowed.
     pub(super) fn only(&self, fields: &[(&str, Only)]) -> Result<(), ModelError> {
         for (field, only) in fields {
             let Some(value) = self.value(field) else { continue };
+            let number = value.as_f64();
             let (fits, allowed) = match only {
                 Only::Absent => (false, "no value".to_owned()),
                 Only::Flag(flag) => (value.as_bool() == Some(*flag), flag.to_string()),
-                Only::Number(number) => (value.as_f64() == Some(*number), number.to_string()),
+                Only::Number(only) => (number == Some(*only), only.to_string()),
+                Only::AtMost(most) => (number.is_some_and(|number| number <= *most), format!("at most {most}")),
                 Only::Words(words) => (value.as_str().is_some_and(|word| words.contains(&word)), words.join(", ")),
             };
             if !fits {

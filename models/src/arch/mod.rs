@@ -4,9 +4,14 @@
 mod bert;
 mod config;
 mod config_file;
+mod deberta;
 mod gemma3;
 mod grouped;
+mod gte;
+mod jina;
 mod modernbert;
+mod nomic;
+mod post_norm;
 mod qwen3;
 mod reach;
 #[cfg(test)]
@@ -32,8 +37,12 @@ struct Family {
 
 /// The families; the first that claims a configuration runs it.
 const FAMILIES: &[Family] = &[
+    Family { model_types: &["bert"], claims: jina::claims, parse: jina::parse },
     Family { model_types: &["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet"], claims: |_| true, parse: bert::parse },
     Family { model_types: &["modernbert"], claims: |_| true, parse: modernbert::parse },
+    Family { model_types: &["nomic_bert"], claims: |_| true, parse: nomic::parse },
+    Family { model_types: &["new", "gte"], claims: |_| true, parse: gte::parse },
+    Family { model_types: &["deberta-v2"], claims: |_| true, parse: deberta::parse },
     Family { model_types: &["qwen3"], claims: |_| true, parse: qwen3::parse },
     Family { model_types: &["gemma3_text"], claims: |_| true, parse: gemma3::parse },
 ];

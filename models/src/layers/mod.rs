@@ -5,14 +5,20 @@
 
 mod activation;
 mod attention;
+mod convolution;
+mod disentangled;
 mod embedding;
 mod linear;
 mod mlp;
 mod norm;
 mod rotary;
+#[cfg(test)]
+mod tests;
 
 pub use activation::Activation;
 pub use attention::{AttentionMask, AttentionSpec, DistanceBias, attention};
+pub use convolution::Convolution;
+pub use disentangled::{DisentangledSpec, DistanceBuckets, RelativePositions, disentangled_attention};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use mlp::{GatedMlp, GatedMlpSpec, GatedNames, Mlp};

@@ -36,6 +36,11 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         Ok(layer_norm(&x.contiguous()?, &self.scale, &self.shift, self.epsilon)?)
     }
+
+    /// [`Self::forward`] of `x` plus `residual`, both `[n, size]`.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor, ModelError> {
+        self.forward(&(x + residual)?)
+    }
 }
 
 /// Divides the last dimension by the root of its mean square, then scales.
