@@ -7,6 +7,7 @@ use candle_core::Device;
 use super::config_file::{ConfigFile, FILE, HIDDEN_MAX, LAYERS_MAX, POSITIONS_MAX};
 use super::{EncoderArch, FAMILIES, supported};
 use crate::ModelError;
+use crate::layers::SCORE_ROWS;
 use crate::text::VOCAB_MAX;
 use crate::weights::Weights;
 
@@ -43,7 +44,7 @@ pub struct EncoderConfig {
 pub(super) struct Working {
     /// Whatever the length of its sequence.
     pub(super) values: usize,
-    /// For every token of its sequence.
+    /// For every token of its sequence, up to [`SCORE_ROWS`].
     pub(super) values_per_key: usize,
 }
 
@@ -148,7 +149,7 @@ impl EncoderConfig {
     /// Peak bytes of one token of a sequence of `seq` tokens while it is computed.
     #[must_use]
     pub fn working_bytes_per_token(&self, seq: usize) -> u64 {
-        4 * (self.working.values as u64 + self.working.values_per_key as u64 * seq as u64)
+        4 * (self.working.values as u64 + self.working.values_per_key as u64 * seq.min(SCORE_ROWS) as u64)
     }
 
     pub(super) fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {

@@ -112,7 +112,9 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         activation: file.activation_or("hidden_act", "gelu")?,
         convolution: convolution(file)?,
     };
-    let working = Working { values: 16 * plan.hidden + 3 * plan.intermediate, values_per_key: 8 * facts.heads };
+    // Hidden rows, the wide rows, every head's product with every position, and the attention scores with their rows of positions.
+    let products = 3 * facts.heads * plan.attention.buckets.span();
+    let working = Working { values: 16 * plan.hidden + 3 * plan.intermediate + products, values_per_key: 8 * facts.heads };
     // Positions as keys and queries are computed once for every layer.
     let derived = 4 * (plan.layers * meets.count() * 2 * plan.attention.buckets.span() * plan.hidden) as u64;
     Ok(EncoderConfig::new(file, &facts, working, plan)?.with_derived_bytes(derived))

@@ -4,11 +4,15 @@
 //! (arXiv:2108.12409).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use crate::ModelError;
+
+/// Queries whose scores are computed at a time: what bounds the memory of long sequences.
+pub const SCORE_ROWS: usize = 256;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,25 @@ impl AttentionMask {
             Self::Causal => key <= query,
             Self::Window { before, behind } => key + before >= query && key <= query + behind,
         }
+    }
+
+    /// The keys that any of `queries` sees among `seq`.
+    fn keys(self, queries: &Range<usize>, seq: usize) -> Range<usize> {
+        match self {
+            Self::Full => 0..seq,
+            Self::Causal => 0..queries.end,
+            Self::Window { before, behind } => queries.start.saturating_sub(before)..queries.end.saturating_add(behind).min(seq),
+        }
+    }
+
+    /// 0 where a query sees a key and minus infinity where it does not, `[1, queries, keys]`; none where all see all.
+    fn addend(self, queries: &Range<usize>, keys: &Range<usize>, device: &Device) -> Result<Option<Tensor>, ModelError> {
+        if self.sees(queries.start, keys.end - 1) && self.sees(queries.end - 1, keys.start) {
+            return Ok(None);
+        }
+        let value = |query, key| if self.sees(query, key) { 0f32 } else { f32::NEG_INFINITY };
+        let values: Vec<f32> = queries.clone().flat_map(|query| keys.clone().map(move |key| value(query, key))).collect();
+        Ok(Some(Tensor::from_vec(values, (1, queries.len(), keys.len()), device)?))
     }
 }
 
@@ -64,15 +87,16 @@ impl DistanceBias {
         Self::new(Tensor::from_vec(values, (heads, columns), device)?)
     }
 
-    /// `[heads, seq, seq]`. Errors: `Internal` for a sequence beyond the table.
-    fn square(&self, seq: usize) -> Result<Tensor, ModelError> {
-        if seq > self.distance_max + 1 {
-            return Err(ModelError::Internal { reason: format!("a distance bias up to {}, {seq} tokens", self.distance_max) });
+    /// `[heads, queries, keys]`. Errors: `Internal` for a sequence beyond the table.
+    fn block(&self, queries: &Range<usize>, keys: &Range<usize>) -> Result<Tensor, ModelError> {
+        let last = queries.end.max(keys.end) - 1;
+        if last > self.distance_max {
+            return Err(ModelError::Internal { reason: format!("a distance bias up to {}, {} tokens", self.distance_max, last + 1) });
         }
         let column = |query: usize, key: usize| (self.distance_max + key - query) as u32;
-        let columns: Vec<u32> = (0..seq).flat_map(|query| (0..seq).map(move |key| column(query, key))).collect();
-        let columns = Tensor::from_vec(columns, seq * seq, self.table.device())?;
-        Ok(self.table.index_select(&columns, 1)?.reshape(((), seq, seq))?)
+        let columns: Vec<u32> = queries.clone().flat_map(|query| keys.clone().map(move |key| column(query, key))).collect();
+        let columns = Tensor::from_vec(columns, queries.len() * keys.len(), self.table.device())?;
+        Ok(self.table.index_select(&columns, 1)?.reshape(((), queries.len(), keys.len()))?)
     }
 }
 
@@ -117,21 +141,26 @@ impl AttentionSpec {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
-    /// What is added to the scores of a sequence, `[heads or 1, seq, seq]`.
-    fn addend(&self, seq: usize, device: &Device) -> Result<Option<Tensor>, ModelError> {
-        let mask = match self.mask {
-            AttentionMask::Full => None,
-            mask => {
-                let value = |query, key| if mask.sees(query, key) { 0f32 } else { f32::NEG_INFINITY };
-                let values: Vec<f32> = (0..seq).flat_map(|query| (0..seq).map(move |key| value(query, key))).collect();
-                Some(Tensor::from_vec(values, (1, seq, seq), device)?)
-            }
-        };
-        let bias = self.distance_bias.as_ref().map(|bias| bias.square(seq)).transpose()?;
+    /// What is added to the scores of some queries and keys, `[heads or 1, queries, keys]`.
+    fn addend(&self, queries: &Range<usize>, keys: &Range<usize>, device: &Device) -> Result<Option<Tensor>, ModelError> {
+        let mask = self.mask.addend(queries, keys, device)?;
+        let bias = self.distance_bias.as_ref().map(|bias| bias.block(queries, keys)).transpose()?;
         Ok(match (bias, mask) {
             (Some(bias), Some(mask)) => Some(bias.broadcast_add(&mask)?),
             (one, None) | (None, one) => one,
         })
+    }
+
+    /// Scores, softcap, mask and bias of one block of queries, and the values they mix: `query` `[heads, queries, dim]` to the same shape.
+    fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, addend: Option<&Tensor>) -> Result<Tensor, ModelError> {
+        let mut scores = query.matmul(&key.transpose(1, 2)?)?;
+        if let Some(cap) = self.softcap.map(f64::from) {
+            scores = ((scores / cap)?.tanh()? * cap)?;
+        }
+        if let Some(addend) = addend {
+            scores = scores.broadcast_add(addend)?;
+        }
+        Ok(softmax_last_dim(&scores)?.matmul(value)?)
     }
 }
 
@@ -141,13 +170,11 @@ impl AttentionSpec {
 /// and the end of the last. Result `[tokens, heads * head_dim]` f32.
 pub fn attention(qkv: &Tensor, offsets: &[usize], spec: &AttentionSpec) -> Result<Tensor, ModelError> {
     let (heads, kv_heads, dim) = (spec.heads, spec.kv_heads, spec.head_dim);
+    // Of sequences that are one block, by length: a batch is full of equals.
     let mut addends: BTreeMap<usize, Option<Tensor>> = BTreeMap::new();
     let mut mixed = Vec::with_capacity(offsets.len());
     for pair in offsets.windows(2) {
         let seq = pair[1] - pair[0];
-        if let std::collections::btree_map::Entry::Vacant(entry) = addends.entry(seq) {
-            entry.insert(spec.addend(seq, qkv.device())?);
-        }
         let rows = qkv.narrow(0, pair[0], seq)?;
         let part = |first: usize, count: usize| -> candle_core::Result<Tensor> {
             rows.narrow(D::Minus1, first * dim, count * dim)?.reshape((seq, count, dim))?.transpose(0, 1)?.contiguous()
@@ -155,14 +182,22 @@ pub fn attention(qkv: &Tensor, offsets: &[usize], spec: &AttentionSpec) -> Resul
         let query = (part(0, heads)? * f64::from(spec.scale))?;
         let (key, value) = (part(heads, kv_heads)?, part(heads + kv_heads, kv_heads)?);
         let (key, value) = (repeated(&key, heads / kv_heads)?, repeated(&value, heads / kv_heads)?);
-        let mut scores = query.matmul(&key.transpose(1, 2)?)?;
-        if let Some(cap) = spec.softcap.map(f64::from) {
-            scores = ((scores / cap)?.tanh()? * cap)?;
+        for queries in (0..seq).step_by(SCORE_ROWS).map(|first| first..(first + SCORE_ROWS).min(seq)) {
+            let keys = spec.mask.keys(&queries, seq);
+            let known = if queries.len() == seq { addends.get(&seq).cloned() } else { None };
+            let addend = match known {
+                Some(addend) => addend,
+                None => spec.addend(&queries, &keys, qkv.device())?,
+            };
+            if queries.len() == seq {
+                addends.insert(seq, addend.clone());
+            }
+            let query = query.narrow(1, queries.start, queries.len())?.contiguous()?;
+            let (key, value) =
+                (key.narrow(1, keys.start, keys.len())?.contiguous()?, value.narrow(1, keys.start, keys.len())?.contiguous()?);
+            let block = spec.mix(&query, &key, &value, addend.as_ref())?;
+            mixed.push(block.transpose(0, 1)?.reshape((queries.len(), heads * dim))?);
         }
-        if let Some(Some(addend)) = addends.get(&seq) {
-            scores = scores.broadcast_add(addend)?;
-        }
-        mixed.push(softmax_last_dim(&scores)?.matmul(&value)?.transpose(0, 1)?.reshape((seq, heads * dim))?);
     }
     Ok(Tensor::cat(&mixed, 0)?)
 }

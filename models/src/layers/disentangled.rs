@@ -2,12 +2,12 @@
 //!
 //! Sources: He et al. 2020 (arXiv:2006.03654), logarithmic buckets and shared projections: He et al. 2021 (arXiv:2111.09543).
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::Linear;
+use super::{Linear, SCORE_ROWS};
 use crate::ModelError;
 
 /// How distances share rows of the position table.
@@ -70,6 +70,15 @@ pub struct DisentangledSpec {
     pub scale: f32,
 }
 
+impl DisentangledSpec {
+    /// The row of the position table for some queries and every key, `[heads, queries, seq]`.
+    fn rows(&self, queries: &Range<usize>, seq: usize, device: &Device) -> Result<Tensor, ModelError> {
+        let row = |query, key| self.buckets.row(query, key) as u32;
+        let rows: Vec<u32> = queries.clone().flat_map(|query| (0..seq).map(move |key| row(query, key))).collect();
+        Ok(Tensor::from_vec(rows, (1, queries.len(), seq), device)?.broadcast_as((self.heads, queries.len(), seq))?)
+    }
+}
+
 /// The relative positions as one layer's keys and queries, `[heads, head_dim, 2 * span]`.
 pub struct RelativePositions {
     /// What queries meet.
@@ -100,32 +109,30 @@ pub fn disentangled_attention(
     positions: &RelativePositions,
 ) -> Result<Tensor, ModelError> {
     let (heads, dim) = (spec.heads, spec.head_dim);
-    let mut rows_by_length: BTreeMap<usize, Tensor> = BTreeMap::new();
     let mut mixed = Vec::with_capacity(offsets.len());
     for pair in offsets.windows(2) {
         let seq = pair[1] - pair[0];
-        let rows = match rows_by_length.get(&seq) {
-            Some(rows) => rows.clone(),
-            None => {
-                let rows: Vec<u32> = (0..seq).flat_map(|query| (0..seq).map(move |key| spec.buckets.row(query, key) as u32)).collect();
-                let rows = Tensor::from_vec(rows, (1, seq, seq), qkv.device())?.broadcast_as((heads, seq, seq))?;
-                rows_by_length.entry(seq).or_insert(rows).clone()
-            }
-        };
         let tokens = qkv.narrow(0, pair[0], seq)?;
         let part = |index: usize| -> candle_core::Result<Tensor> {
             tokens.narrow(D::Minus1, index * heads * dim, heads * dim)?.reshape((seq, heads, dim))?.transpose(0, 1)?.contiguous()
         };
         let (query, key, value) = ((part(0)? * f64::from(spec.scale))?, part(1)?, part(2)?);
-        let mut scores = query.matmul(&key.transpose(1, 2)?)?;
-        if let Some(of_keys) = &positions.key {
-            scores = (scores + query.matmul(of_keys)?.gather(&rows.contiguous()?, D::Minus1)?)?;
+        let keys_met = match &positions.query {
+            Some(of_queries) => Some((key.matmul(of_queries)? * f64::from(spec.scale))?),
+            None => None,
+        };
+        for queries in (0..seq).step_by(SCORE_ROWS).map(|first| first..(first + SCORE_ROWS).min(seq)) {
+            let query = query.narrow(1, queries.start, queries.len())?.contiguous()?;
+            let mut scores = query.matmul(&key.transpose(1, 2)?)?;
+            let rows = spec.rows(&queries, seq, qkv.device())?;
+            if let Some(of_keys) = &positions.key {
+                scores = (scores + query.matmul(of_keys)?.gather(&rows.contiguous()?, D::Minus1)?)?;
+            }
+            if let Some(met) = &keys_met {
+                scores = (scores + met.gather(&rows.transpose(1, 2)?.contiguous()?, D::Minus1)?.transpose(1, 2)?)?;
+            }
+            mixed.push(softmax_last_dim(&scores)?.matmul(&value)?.transpose(0, 1)?.reshape((queries.len(), heads * dim))?);
         }
-        if let Some(of_queries) = &positions.query {
-            let met = (key.matmul(of_queries)? * f64::from(spec.scale))?;
-            scores = (scores + met.gather(&rows.transpose(1, 2)?.contiguous()?, D::Minus1)?.transpose(1, 2)?)?;
-        }
-        mixed.push(softmax_last_dim(&scores)?.matmul(&value)?.transpose(0, 1)?.reshape((seq, heads * dim))?);
     }
     Ok(Tensor::cat(&mixed, 0)?)
 }

@@ -16,7 +16,7 @@ mod rotary;
 mod tests;
 
 pub use activation::Activation;
-pub use attention::{AttentionMask, AttentionSpec, DistanceBias, attention};
+pub use attention::{AttentionMask, AttentionSpec, DistanceBias, SCORE_ROWS, attention};
 pub use convolution::Convolution;
 pub use disentangled::{DisentangledSpec, DistanceBuckets, RelativePositions, disentangled_attention};
 pub use embedding::Embedding;
