@@ -1,12 +1,13 @@
-//! The BERT families: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT and MPNet. One forward pass; the families differ in tensor names, positions
-//! and MPNet's relative attention bias.
+//! The BERT families: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet, ELECTRA and ALBERT. One forward pass; the families differ in tensor
+//! names, positions, MPNet's relative attention bias, the size of the embeddings and, in ALBERT, blocks that several layers share.
 //!
-//! Sources: Devlin et al. 2018 (arXiv:1810.04805), Liu et al. 2019 (arXiv:1907.11692), Sanh et al. 2019 (arXiv:1910.01108), Song et al. 2020 (arXiv:2004.09297).
+//! Sources: Devlin et al. 2018 (arXiv:1810.04805), Liu et al. 2019 (arXiv:1907.11692), Sanh et al. 2019 (arXiv:1910.01108), Song et al. 2020
+//! (arXiv:2004.09297), Clark et al. 2020 (arXiv:2003.10555), Lan et al. 2019 (arXiv:1909.11942).
 
 use candle_core::{Device, Tensor};
 
 use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
-use super::config_file::{ConfigFile, FILE, INTERMEDIATE_MAX, Only};
+use super::config_file::{ConfigFile, FILE, HIDDEN_MAX, INTERMEDIATE_MAX, Only};
 use super::{EncoderArch, TokenBatch, prefix_of, unless_stopped};
 use crate::layers::{Activation, AttentionSpec, DistanceBias, Embedding, LayerNorm, Linear, Mlp, attention};
 use crate::weights::Weights;
@@ -20,6 +21,7 @@ const ONLY: &[(&str, Only)] = &[
     ("position_embedding_type", Only::Words(&["absolute"])),
     ("is_decoder", Only::Flag(false)),
     ("add_cross_attention", Only::Flag(false)),
+    ("inner_group_num", Only::Number(1.0)),
 ];
 
 /// DistilBERT's names for the common fields.
@@ -42,7 +44,8 @@ enum PositionScheme {
 
 /// How a family names the tensors of a block.
 struct BlockNames {
-    blocks: &'static str,
+    /// Before a block's number, and behind it.
+    blocks: [&'static str; 2],
     qkv: [&'static str; 3],
     out: &'static str,
     attention_norm: &'static str,
@@ -52,7 +55,7 @@ struct BlockNames {
 }
 
 const BERT_NAMES: BlockNames = BlockNames {
-    blocks: "encoder.layer.",
+    blocks: ["encoder.layer.", "."],
     qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
     out: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",
@@ -69,7 +72,7 @@ const MPNET_NAMES: BlockNames = BlockNames {
 };
 
 const DISTIL_NAMES: BlockNames = BlockNames {
-    blocks: "transformer.layer.",
+    blocks: ["transformer.layer.", "."],
     qkv: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
     out: "attention.out_lin",
     attention_norm: "sa_layer_norm",
@@ -78,11 +81,27 @@ const DISTIL_NAMES: BlockNames = BlockNames {
     output_norm: "output_layer_norm",
 };
 
+const ALBERT_NAMES: BlockNames = BlockNames {
+    blocks: ["encoder.albert_layer_groups.", ".albert_layers.0."],
+    qkv: ["attention.query", "attention.key", "attention.value"],
+    out: "attention.dense",
+    attention_norm: "attention.LayerNorm",
+    up: "ffn",
+    down: "ffn_output",
+    output_norm: "full_layer_layer_norm",
+};
+
 /// A configuration after checking.
 struct BertPlan {
     names: &'static BlockNames,
     hidden: usize,
+    /// Numbers per row of the embeddings.
+    embedded: usize,
+    /// The layer from there to `hidden`, where there is one.
+    projection: Option<&'static str>,
     layers: usize,
+    /// Blocks; fewer than layers where consecutive layers share one.
+    block_count: usize,
     heads: usize,
     intermediate: usize,
     vocab: usize,
@@ -118,10 +137,14 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         names: match family {
             "distilbert" => &DISTIL_NAMES,
             "mpnet" => &MPNET_NAMES,
+            "albert" => &ALBERT_NAMES,
             _ => &BERT_NAMES,
         },
         hidden: facts.hidden,
+        embedded: 0,
+        projection: None,
         layers: facts.layers,
+        block_count: if family == "albert" { file.size_or("num_hidden_groups", 1, 1..=facts.layers)? } else { facts.layers },
         heads: facts.heads,
         intermediate: file.size("intermediate_size", 1..=INTERMEDIATE_MAX)?,
         vocab: facts.vocab,
@@ -130,9 +153,10 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         segments: if matches!(family, "distilbert" | "mpnet") { 0 } else { file.size_or("type_vocab_size", 2, 1..=1024)? },
         positions: padding.map_or(PositionScheme::Plain, |padding| PositionScheme::AfterPadding(padding as u32)),
         epsilon: file.epsilon_or("layer_norm_eps", 1e-12)?,
-        activation: file.activation_or("hidden_act", "gelu")?,
+        activation: file.activation_or("hidden_act", if family == "albert" { "gelu_new" } else { "gelu" })?,
         relative_buckets: if family == "mpnet" { file.size_or("relative_attention_num_buckets", 32, 4..=1024)? } else { 0 },
     };
+    let plan = plan.with_embeddings(file, family)?;
     // A dozen hidden rows, the wide rows, and the attention scores.
     let working = Working { values: 12 * plan.hidden + 3 * plan.intermediate, values_per_key: 3 * plan.heads };
     Ok(EncoderConfig::new(file, &facts, working, plan)?.with_positions(usable_positions))
@@ -146,7 +170,10 @@ struct Bert {
     /// None in families without.
     segments: Option<Embedding>,
     norm: LayerNorm,
+    projection: Option<Linear>,
+    /// Each serves the same number of layers in a row.
     blocks: Vec<Block>,
+    layers: usize,
     attention: AttentionSpec,
     usable_positions: usize,
 }
@@ -159,18 +186,36 @@ struct Block {
     output_norm: LayerNorm,
 }
 
+impl BertPlan {
+    /// The same with the size of its embeddings: the hidden size, but in ELECTRA and ALBERT, which project them.
+    fn with_embeddings(self, file: &ConfigFile, family: &str) -> Result<Self, ModelError> {
+        if !matches!(family, "electra" | "albert") {
+            return Ok(Self { embedded: self.hidden, ..self });
+        }
+        let embedded = file.size_or("embedding_size", 128, 1..=HIDDEN_MAX)?;
+        let projection = match family {
+            "albert" => Some("encoder.embedding_hidden_mapping_in"),
+            _ => (embedded != self.hidden).then_some("embeddings_project"),
+        };
+        Ok(Self { embedded, projection, ..self })
+    }
+}
+
 impl Plan for BertPlan {
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
-        let prefix = prefix_of(weights, WORDS, &["", "bert.", "roberta.", "distilbert.", "mpnet.", "model."]);
-        let hidden = self.hidden;
-        let words = Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, hidden))?;
-        let positions = Embedding::take(weights, &format!("{prefix}embeddings.position_embeddings.weight"), (self.position_rows, hidden))?;
+        let prefix = prefix_of(weights, WORDS, &["", "bert.", "roberta.", "distilbert.", "mpnet.", "electra.", "albert.", "model."]);
+        let (hidden, embedded) = (self.hidden, self.embedded);
+        let words = Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, embedded))?;
+        let positions =
+            Embedding::take(weights, &format!("{prefix}embeddings.position_embeddings.weight"), (self.position_rows, embedded))?;
         let segments = match self.segments {
             0 => None,
-            rows => Some(Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (rows, hidden))?),
+            rows => Some(Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (rows, embedded))?),
         };
-        let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), hidden, self.epsilon)?;
+        let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), embedded, self.epsilon)?;
+        let projection =
+            self.projection.map(|name| Linear::take(weights, &format!("{prefix}{name}"), embedded, hidden, true)).transpose()?;
         let distance_bias = match self.relative_buckets {
             0 => None,
             buckets => {
@@ -179,14 +224,16 @@ impl Plan for BertPlan {
                 Some(relative_bias(&relative, self.usable_positions - 1, device)?)
             }
         };
-        let blocks = (0..self.layers).map(|index| Block::build(self, prefix, index, weights)).collect::<Result<_, _>>()?;
+        let blocks = (0..self.block_count).map(|index| Block::build(self, prefix, index, weights)).collect::<Result<_, _>>()?;
         Ok(Box::new(Bert {
             words,
             positions,
             position_scheme: self.positions,
             segments,
             norm,
+            projection,
             blocks,
+            layers: self.layers,
             attention: AttentionSpec { distance_bias, ..AttentionSpec::full(self.heads, hidden / self.heads) },
             usable_positions: self.usable_positions,
         }))
@@ -202,7 +249,11 @@ impl Bert {
             Some(segments) => segments.forward_onto(&batch.segments, &x)?,
             None => x,
         };
-        self.norm.forward(&x)
+        let x = self.norm.forward(&x)?;
+        match &self.projection {
+            Some(projection) => projection.forward(&x),
+            None => Ok(x),
+        }
     }
 }
 
@@ -210,7 +261,8 @@ impl EncoderArch for Bert {
     fn forward(&self, batch: &TokenBatch, stop: StopCheck<'_>) -> Result<Tensor, ModelError> {
         batch.check(self.usable_positions, self.segments.as_ref().map_or(0, Embedding::rows))?;
         let mut x = self.embed_tokens(batch)?;
-        for block in &self.blocks {
+        for layer in 0..self.layers {
+            let block = &self.blocks[layer * self.blocks.len() / self.layers];
             unless_stopped(stop)?;
             let mixed = attention(&block.qkv.forward(&x)?, &batch.offsets, &self.attention)?;
             x = block.attention_norm.forward(&block.out.forward_onto(&mixed, &x)?)?;
@@ -225,7 +277,7 @@ impl Block {
     fn build(plan: &BertPlan, prefix: &str, index: usize, weights: &mut Weights) -> Result<Self, ModelError> {
         let names = plan.names;
         let (hidden, wide) = (plan.hidden, plan.intermediate);
-        let full = |part: &str| format!("{prefix}{}{index}.{part}", names.blocks);
+        let full = |part: &str| format!("{prefix}{}{index}{}{part}", names.blocks[0], names.blocks[1]);
         let mut square = |part: &str| Linear::take(weights, &full(part), hidden, hidden, true);
         let [query, key, value] = names.qkv;
         Ok(Self {

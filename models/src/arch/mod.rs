@@ -38,7 +38,11 @@ struct Family {
 /// The families; the first that claims a configuration runs it.
 const FAMILIES: &[Family] = &[
     Family { model_types: &["bert"], claims: jina::claims, parse: jina::parse },
-    Family { model_types: &["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet"], claims: |_| true, parse: bert::parse },
+    Family {
+        model_types: &["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet", "electra", "albert"],
+        claims: |_| true,
+        parse: bert::parse,
+    },
     Family { model_types: &["modernbert"], claims: |_| true, parse: modernbert::parse },
     Family { model_types: &["nomic_bert"], claims: |_| true, parse: nomic::parse },
     Family { model_types: &["new", "gte"], claims: |_| true, parse: gte::parse },
