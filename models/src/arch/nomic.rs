@@ -8,11 +8,10 @@ use serde_json::json;
 use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
 use super::config_file::{ConfigFile, INTERMEDIATE_MAX, Only, unsupported};
 use super::post_norm::{Block, PostNorm, working_values};
+use super::reach::{RotaryFields, rotary};
 use super::{EncoderArch, prefix_of};
 use crate::ModelError;
-use crate::layers::{
-    Activation, AttentionSpec, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, Rotary, RotaryScaling, RotarySpec,
-};
+use crate::layers::{Activation, AttentionSpec, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, Rotary, RotarySpec};
 use crate::weights::Weights;
 
 /// What of a configuration cannot be run.
@@ -39,6 +38,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("n_head", "num_attention_heads"),
     ("n_inner", "intermediate_size"),
     ("n_positions", "max_position_embeddings"),
+    ("layer_norm_epsilon", "layer_norm_eps"),
 ];
 
 /// A configuration after checking.
@@ -61,13 +61,15 @@ struct NomicPlan {
 /// Reads a configuration. Errors: as [`EncoderConfig::from_json`].
 pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
     file.only(ONLY)?;
-    if file.value("rotary_emb_fraction").is_none() {
+    // As transformers writes the family since its version 5: nothing has a bias then.
+    let is_common = file.value("rope_parameters").is_some();
+    if file.value("rotary_emb_fraction").is_none() && !is_common {
         return Err(unsupported("rotary_emb_fraction", &json!(null), "1"));
     }
     let file = &file.spelled(FIELDS);
     let facts = Facts::read(file)?;
-    let dim = facts.head_dim(Paired::Yes)?;
-    let theta = file.number_or("rotary_emb_base", 10_000.0, 1.0..=1e12)? as f32;
+    let fields =
+        RotaryFields { dim: facts.head_dim(Paired::Yes)?, theta: "rotary_emb_base", theta_default: 10_000.0, of: None, scaled: false };
     let plan = NomicPlan {
         hidden: facts.hidden,
         layers: facts.layers,
@@ -76,14 +78,15 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         vocab: facts.vocab,
         positions: facts.positions,
         segments: file.size_or("type_vocab_size", 2, 0..=1024)?,
-        rotary: RotarySpec { dim, theta, scaling: RotaryScaling::None },
-        epsilon: file.epsilon_or("layer_norm_epsilon", 1e-5)?,
-        activation: match file.word_or("activation_function", "swiglu")? {
+        rotary: rotary(file, &fields)?,
+        epsilon: file.epsilon_or("layer_norm_eps", 1e-5)?,
+        activation: match file.word_or("activation_function", "")? {
+            "swiglu" => Activation::Silu,
             "geglu" => Activation::Gelu,
-            _ => Activation::Silu,
+            _ => file.activation_or("hidden_act", "silu")?,
         },
-        attention_bias: file.flag_or("qkv_proj_bias", true)?,
-        mlp_biases: (file.flag_or("mlp_fc1_bias", true)?, file.flag_or("mlp_fc2_bias", true)?),
+        attention_bias: file.flag_or("qkv_proj_bias", !is_common)?,
+        mlp_biases: (file.flag_or("mlp_fc1_bias", !is_common)?, file.flag_or("mlp_fc2_bias", !is_common)?),
     };
     let working = Working { values: working_values(plan.hidden, plan.intermediate), values_per_key: 3 * plan.heads };
     EncoderConfig::new(file, &facts, working, plan)

@@ -152,6 +152,51 @@ fn a_decoder_in_a_folder_embeds_with_its_last_token() {
     }
 }
 
+#[test]
+fn both_spellings_of_a_configuration_build_the_same_model() {
+    let plain = |theta: f64| json!({"rope_type": "default", "rope_theta": theta});
+    let both = json!({"full_attention": plain(1e6), "sliding_attention": plain(1e4)});
+    let layers = |full: usize| (0..4).map(|at| if at == full { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>();
+    let common = json!({"model_type": "nomic_bert", "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24,
+        "max_position_embeddings": 48, "vocab_size": 40, "type_vocab_size": 2, "hidden_act": "silu", "layer_norm_eps": 1e-12,
+        "rope_parameters": plain(1e3)});
+    let changed = |family: &str, gone: &[&str], more: Value| {
+        let mut config = read_json(&fixtures().join(family).join("config.json"));
+        let fields = config.as_object_mut().unwrap();
+        fields.retain(|name, _| !gone.contains(&name.as_str()));
+        fields.extend(more.as_object().unwrap().clone());
+        config
+    };
+    let gone = ["rope_theta", "rope_scaling", "rope_local_base_freq", "sliding_window_pattern"];
+    let cases = [
+        ("nomic", common),
+        (
+            "qwen3",
+            changed(
+                "qwen3",
+                &gone,
+                json!({"rope_parameters": plain(1e6), "layer_types": ["full_attention", "full_attention", "full_attention"]}),
+            ),
+        ),
+        ("gemma3", changed("gemma3", &gone, json!({"rope_parameters": both, "layer_types": layers(2)}))),
+        (
+            "gte",
+            changed(
+                "gte",
+                &["rope_theta", "position_embedding_type", "pack_qkv"],
+                json!({"rope_parameters": plain(2e4), "model_type": "gte"}),
+            ),
+        ),
+    ];
+    for (family, config) in cases {
+        let folder = fixtures().join(family);
+        let golden = golden(&folder);
+        let found = forward(&*load(&folder, config).unwrap(), &golden.ids, &golden.segments).unwrap();
+        let (_, largest) = distance(&found, &golden.hidden, golden.width);
+        assert!(largest <= 1e-4, "{family}: differs by {largest}");
+    }
+}
+
 /// Family, field, the value put there, and whether the error is `Unsupported` (else `Corrupt`); the field is always named.
 fn refusals() -> Vec<(&'static str, &'static str, Value, bool)> {
     vec![

@@ -44,7 +44,8 @@ pub struct RotaryTable {
 }
 
 impl Rotary {
-    /// The rotation of `spec`. Computed in f32, as the models were trained: the angle of a far position depends on it.
+    /// The rotation of `spec`. Powers are rounded to f32 before they divide and angles are f32, as the models were trained: the angle of a far position
+    /// depends on it.
     #[must_use]
     pub fn new(spec: &RotarySpec) -> Self {
         let (theta, divisor) = match spec.scaling {
@@ -52,8 +53,8 @@ impl Rotary {
             RotaryScaling::Linear(factor) => (spec.theta, factor),
             RotaryScaling::Ntk(factor) => (spec.theta * factor, (f64::from(factor)).powf(2.0 / spec.dim as f64) as f32),
         };
-        let frequency = |pair: usize| 1.0 / theta.powf((2 * pair) as f32 / spec.dim as f32) / divisor;
-        Self { frequencies: (0..spec.dim / 2).map(frequency).collect() }
+        let power = |pair: usize| f64::from(theta).powf(f64::from((2 * pair) as f32 / spec.dim as f32)) as f32;
+        Self { frequencies: (0..spec.dim / 2).map(|pair| 1.0 / power(pair) / divisor).collect() }
     }
 
     /// The rotations of a batch: positions count from 0 in every sequence. `offsets` as in [`super::attention`].
