@@ -13,6 +13,9 @@ use crate::ModelError;
 use crate::layers::{Activation, AttentionSpec, DistanceBias, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, QkNorm};
 use crate::weights::Weights;
 
+/// The table of biases has two columns per position, and nothing in the weights bounds it.
+const POSITIONS_MAX: usize = 65_536;
+
 /// What of a configuration cannot be run.
 const ONLY: &[(&str, Only)] = &[
     ("feed_forward_type", Only::Words(&["geglu", "reglu"])),
@@ -42,6 +45,7 @@ pub(super) fn claims(file: &ConfigFile) -> bool {
 pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
     file.only(ONLY)?;
     let facts = Facts::read(file)?;
+    file.size("max_position_embeddings", 1..=POSITIONS_MAX)?;
     facts.head_dim(Paired::No)?;
     let activation = match file.word_or("feed_forward_type", "original")? {
         "geglu" => Activation::Gelu,
@@ -60,7 +64,8 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         activation,
     };
     let working = Working { values: working_values(plan.hidden, plan.intermediate), values_per_key: 4 * plan.heads };
-    EncoderConfig::new(file, &facts, working, plan)
+    let table = 4 * facts.heads * (2 * facts.positions - 1);
+    Ok(EncoderConfig::new(file, &facts, working, plan)?.with_derived_bytes(table as u64))
 }
 
 impl JinaPlan {

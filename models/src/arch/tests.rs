@@ -152,6 +152,48 @@ fn a_decoder_in_a_folder_embeds_with_its_last_token() {
     }
 }
 
+/// A module folder with a linear layer without bias or activation.
+fn write_dense(folder: &Path, weight: &[f32], shape: [usize; 2]) {
+    std::fs::create_dir(folder).unwrap();
+    let config = json!({"in_features": shape[1], "out_features": shape[0], "bias": false, "activation_function": "torch.nn.modules.linear.Identity"});
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let bytes: Vec<u8> = weight.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &bytes).unwrap();
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize([("linear.weight", view)], None).unwrap()).unwrap();
+}
+
+#[test]
+fn embedding_gemma_s_modules_follow_its_decoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |from: &str, name: &str| std::fs::copy(fixtures().join(from).join(name), folder.path().join(name)).unwrap();
+    copy("gemma3", "config.json");
+    copy("gemma3", "model.safetensors");
+    copy("../tiny-bert", "tokenizer.json");
+    let kinds = ["Transformer", "Pooling", "Dense", "Dense", "Normalize"];
+    let paths = ["", "1_Pooling", "2_Dense", "3_Dense", "4_Normalize"];
+    let modules: Vec<Value> =
+        kinds.iter().zip(paths).map(|(kind, path)| json!({"path": path, "type": format!("sentence_transformers.models.{kind}")})).collect();
+    std::fs::write(folder.path().join("modules.json"), json!(modules).to_string()).unwrap();
+    std::fs::create_dir(folder.path().join("1_Pooling")).unwrap();
+    std::fs::write(folder.path().join("1_Pooling/config.json"), r#"{"pooling_mode_mean_tokens": true, "include_prompt": true}"#).unwrap();
+    let wave = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
+    let (up, down) = (wave(24 * 16), wave(10 * 24));
+    write_dense(&folder.path().join("2_Dense"), &up, [24, 16]);
+    write_dense(&folder.path().join("3_Dense"), &down, [10, 24]);
+    let encoder = Encoder::load(folder.path(), "g", &Device::Cpu).unwrap();
+    assert_eq!((encoder.info().dimensions, encoder.info().normalizes), (10, true));
+    let sequence = encoder.tokenize("", "why is the sky blue").unwrap();
+    let found = encoder.embed(std::slice::from_ref(&sequence), &|| false).unwrap();
+    let model = load(&fixtures().join("gemma3"), read_json(&fixtures().join("gemma3/config.json"))).unwrap();
+    let hidden = forward(&*model, std::slice::from_ref(&sequence.ids), &[]).unwrap();
+    let mean: Vec<f32> = (0..16).map(|at| hidden.iter().skip(at).step_by(16).sum::<f32>() / sequence.len() as f32).collect();
+    let times =
+        |weight: &[f32], x: &[f32]| -> Vec<f32> { weight.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect() };
+    let expected = times(&down, &times(&up, &mean));
+    let length = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!(found.iter().zip(&expected).all(|(x, y)| (x - y / length).abs() <= 1e-5), "{found:?} is not {expected:?} at length 1");
+}
+
 #[test]
 fn both_spellings_of_a_configuration_build_the_same_model() {
     let plain = |theta: f64| json!({"rope_type": "default", "rope_theta": theta});
@@ -235,6 +277,7 @@ fn refusals() -> Vec<(&'static str, &'static str, Value, bool)> {
         ("gte-ntk", "rope_scaling", json!("ntk"), false),
         ("jina", "feed_forward_type", json!("original"), true),
         ("jina", "position_embedding_type", json!("relative_key"), true),
+        ("jina", "max_position_embeddings", json!(1 << 20), false),
         ("jina", "is_decoder", json!(true), true),
         ("deberta-v3", "relative_attention", json!(false), true),
         ("deberta-v3", "relative_attention", json!(null), true),
