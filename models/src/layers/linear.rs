@@ -49,12 +49,6 @@ impl Linear {
         Ok(Self { weight: self.weight.narrow(0, from, count)?, bias })
     }
 
-    /// The same layer with weights and bias times `factor`.
-    pub fn scaled(self, factor: f64) -> Result<Self, ModelError> {
-        let bias = self.bias.map(|bias| bias * factor).transpose()?;
-        Ok(Self { weight: (self.weight * factor)?, bias })
-    }
-
     /// Where the weights lie.
     #[must_use]
     pub fn device(&self) -> &Device {
