@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tallow_kernels::gemm::Precision;
 
-use crate::arch::{self, BertConfig, EncoderArch, TokenBatch};
+use crate::arch::{self, EncoderArch, EncoderConfig, TokenBatch};
 use crate::heads::Head;
 use crate::pooling::{Pooling, PoolingConfig};
 use crate::source::files::{read_json, read_json_optional};
@@ -68,7 +68,7 @@ struct PromptConfig {
 /// What the files say, before the weights are read.
 pub struct EncoderPlan {
     /// The transformer's configuration.
-    pub config: BertConfig,
+    pub config: EncoderConfig,
     /// How token vectors are pooled, and where that was read.
     pub pooling: Pooling,
     /// Where the pooling was read, or why it was assumed.
@@ -99,7 +99,7 @@ impl EncoderPlan {
             )));
         }
         let transformer = first.map_or_else(|| folder.to_owned(), |module| folder.join(&module.path));
-        let config = BertConfig::from_json(read_json(&transformer.join("config.json"))?)?;
+        let config = EncoderConfig::from_json(read_json(&transformer.join("config.json"))?)?;
         let (pooling, pooling_source) = read_pooling(folder, &modules)?;
         let mut notes = config.notes.clone();
         if modules.is_empty() {
@@ -199,7 +199,7 @@ impl Encoder {
             prompts: plan.prompts.prompts,
             default_prompt_name: plan.prompts.default_prompt_name,
             similarity: plan.prompts.similarity_fn_name,
-            memory_bytes: resident_bytes(crate::weights::memory_bytes(&files)?, tokenizer.file_bytes()),
+            memory_bytes: resident_bytes(crate::weights::memory_bytes(&files)? + plan.config.derived_bytes, tokenizer.file_bytes()),
             working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
             notes,
         };
@@ -253,7 +253,7 @@ pub fn estimate_bytes(folder: &Path) -> Result<u64, ModelError> {
     let plan = EncoderPlan::read(folder)?;
     let weights = crate::weights::memory_bytes(&weight_files(&plan.transformer)?)?;
     let tokenizer = std::fs::metadata(plan.transformer.join("tokenizer.json")).map_or(0, |about| about.len());
-    Ok(resident_bytes(weights, tokenizer))
+    Ok(resident_bytes(weights + plan.config.derived_bytes, tokenizer))
 }
 
 fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec<Head>, usize), ModelError> {

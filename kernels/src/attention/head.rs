@@ -41,6 +41,11 @@ impl Keys {
     ) -> Result<Self, KernelError> {
         let (dim, tokens) = (spec.head_dim, sequence.1.len());
         let precision = if spec.precision == Precision::Exact { Precision::Exact } else { Precision::Bf16 };
+        // Softmax turns absolute errors of scores into relative ones of weights, so `exact` is plain f32 here.
+        let packed_for = match (isa, precision) {
+            (Isa::Amx(proof), Precision::Exact) => Isa::Avx512(proof.avx512()),
+            _ => isa,
+        };
         let keys = columns(sequence, spec.row(), ((spec.heads + kv_head) * dim, dim));
         let values = columns(sequence, spec.row(), ((spec.heads + spec.kv_heads + kv_head) * dim, dim));
         let mut turned = vec![0f32; values.len()];
@@ -51,8 +56,8 @@ impl Keys {
         }
         Ok(Self {
             isa,
-            keys: PackedWeights::pack_on(isa, &keys, (tokens, dim), precision)?,
-            values: PackedWeights::pack_on(isa, &turned, (dim, tokens), precision)?,
+            keys: PackedWeights::pack_on(packed_for, &keys, (tokens, dim), precision)?,
+            values: PackedWeights::pack_on(packed_for, &turned, (dim, tokens), precision)?,
             tokens,
         })
     }
