@@ -22,6 +22,12 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// A layer of `weight` `[out, in]` and `bias` `[out]` that are here already, as a decoder that shares the word embedding.
+    #[must_use]
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
     /// Several layers on the same input as one: their outputs side by side. Every part needs a bias.
     pub fn joined(parts: &[Self]) -> Result<Self, ModelError> {
         let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
