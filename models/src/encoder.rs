@@ -1,8 +1,6 @@
 //! A sentence encoder read from a folder: transformer, pooling and heads as sentence-transformers would put them together.
 
 mod batches;
-#[cfg(test)]
-mod head_tests;
 mod promise;
 mod tasks;
 #[cfg(test)]

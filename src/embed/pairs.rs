@@ -62,9 +62,7 @@ pub fn each_slice(
 
 fn named(index: usize, error: ModelError) -> ModelError {
     match error {
-        ModelError::Input { reason } => {
-            ModelError::input(format!("text {index}: {reason}; set `long_input` to `truncate` or split the text if it is too long"))
-        }
+        ModelError::Input { reason } => ModelError::input(format!("text {index}: {reason}")),
         other => other,
     }
 }

@@ -129,7 +129,11 @@ impl PairTokens {
         let room = limit.checked_sub(found - first - second).filter(|&room| room > 0);
         let room = room.ok_or_else(|| ModelError::input(format!("the special tokens leave no room within {limit} tokens")))?;
         let kept = match cut {
-            PairCut::Refuse => return Err(ModelError::input(format!("{found} tokens, the model takes at most {limit}"))),
+            PairCut::Refuse => {
+                return Err(ModelError::input(format!(
+                    "{found} tokens, the model takes at most {limit}; ask for `truncate` or split the text"
+                )));
+            }
             PairCut::LongestFirst => longest_first(first, second, room),
             PairCut::OnlyFirst => (room.checked_sub(second).ok_or_else(|| too_short("first"))?, second),
             PairCut::OnlySecond if second == 0 => (room, 0),

@@ -9,8 +9,6 @@ mod embed_sparse;
 mod embed_tokens;
 mod encode;
 mod fill_mask;
-#[cfg(test)]
-mod head_tests;
 mod rerank;
 mod similarity;
 mod tag;

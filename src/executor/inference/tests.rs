@@ -1,5 +1,7 @@
 //! The inference executor as its callers see it, on tiny models with sentence-transformers' answers behind them.
 
+mod heads;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
