@@ -83,7 +83,7 @@ pub struct MaskedHead {
 impl Step {
     fn take(weights: &mut Weights, names: &StepNames, plan: &HeadPlan) -> Result<Self, ModelError> {
         let size = plan.raw.hidden;
-        let has_bias = weights.contains(&format!("{}.bias", names.dense));
+        let has_bias = !plan.may_lack_bias() || weights.contains(&format!("{}.bias", names.dense));
         let linear = Linear::take(weights, &names.dense, size, size, has_bias)?;
         let norm = names.norm.as_ref().map(|name| StepNorm::take(weights, name, plan)).transpose()?;
         Ok(Self { linear, activation: names.activation, norm })
@@ -109,7 +109,8 @@ impl StepNorm {
         let old = weights.contains(&format!("{name}.gamma"));
         let scale = weights.take(&format!("{name}.{}", if old { "gamma" } else { "weight" }), &[size])?;
         let shift = format!("{name}.{}", if old { "beta" } else { "bias" });
-        let shift = if weights.contains(&shift) { weights.take(&shift, &[size])? } else { scale.zeros_like()? };
+        let absent = plan.may_lack_bias() && !weights.contains(&shift);
+        let shift = if absent { scale.zeros_like()? } else { weights.take(&shift, &[size])? };
         // DistilBERT has no such field and means BERT's value; ModernBERT calls it `norm_eps` and means 1e-5.
         let epsilon = plan.raw.epsilon.unwrap_or(if plan.is_family("ModernBert") { 1e-5 } else { 1e-12 });
         Ok(Self { scale, shift, epsilon: epsilon as f32 })
@@ -119,6 +120,11 @@ impl StepNorm {
 impl HeadPlan {
     fn is_family(&self, beginning: &str) -> bool {
         self.architecture.starts_with(beginning)
+    }
+
+    /// ModernBERT's configurations switch biases off; everywhere else one that is missing is an error.
+    fn may_lack_bias(&self) -> bool {
+        self.is_family("ModernBert")
     }
 
     /// RoBERTa and those that took over its heads.

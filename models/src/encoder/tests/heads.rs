@@ -259,12 +259,27 @@ fn head_weights_that_are_missing_are_an_error_and_never_invented() {
     let other_count = changed("bert-nli", |config| config["id2label"] = serde_json::json!({ "0": "a", "1": "b" }));
     let error = Encoder::load(other_count.path(), "m", &Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("classifier.weight") && error.contains("shape"), "{error}");
+    let copy = changed("bert-nli", |_| {});
+    let file = copy.path().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    tensors.remove("bert.pooler.dense.bias").unwrap();
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    let error = Encoder::load(copy.path(), "m", &Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("pooler.dense.bias") && error.contains("missing"), "{error}");
     // An embedder is of use without the head that its configuration names; that head is refused when it is asked for.
     let embedder = changed("bert-nli", |config| config["architectures"] = serde_json::json!(["BertForMaskedLM"]));
     let model = Encoder::load(embedder.path(), "m", &Device::Cpu).unwrap();
     assert!(model.require(Ability::Embed).is_ok());
     let error = model.fill_masks(&singles(&model, &["[MASK]"]), 1, &|| false).unwrap_err();
     assert!(matches!(&error, ModelError::Corrupt { field, .. } if field.contains("cls.predictions")), "{error}");
+}
+
+#[test]
+fn a_stop_ends_the_work_without_a_result() {
+    let model = load("bert-nli");
+    assert_eq!(model.sequence_logits(&singles(&model, &["the cat"]), &|| true), Err(ModelError::Stopped));
+    let model = load("bert-mlm");
+    assert_eq!(model.sparse(&singles(&model, &["the cat"]), &|| true), Err(ModelError::Stopped));
 }
 
 #[test]
