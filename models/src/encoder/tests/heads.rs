@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
-use crate::heads::{HeadPlan, TaskHead};
+use crate::heads::{HeadPlan, ScoreRule, TaskHead};
 use crate::tags::{Joining, TaggedToken, join};
 use crate::text::{PairCut, PairTokens, Special, TextPair};
 use crate::weights::Weights;
@@ -272,6 +272,19 @@ fn head_weights_that_are_missing_are_an_error_and_never_invented() {
     assert!(model.require(Ability::Embed).is_ok());
     let error = model.fill_masks(&singles(&model, &["[MASK]"]), 1, &|| false).unwrap_err();
     assert!(matches!(&error, ModelError::Corrupt { field, .. } if field.contains("cls.predictions")), "{error}");
+}
+
+/// As sentence-transformers 6 saves a cross-encoder: a Transformer module alone, and the activation beside it.
+#[test]
+fn a_cross_encoder_saved_with_modules_reranks_and_does_not_embed() {
+    let copy = changed("bert-rerank", |_| {});
+    let module = r#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.base.modules.transformer.Transformer"}]"#;
+    std::fs::write(copy.path().join("modules.json"), module).unwrap();
+    let activation = r#"{"activation_fn": "torch.nn.modules.linear.Identity", "model_type": "CrossEncoder", "prompts": {}}"#;
+    std::fs::write(copy.path().join("config_sentence_transformers.json"), activation).unwrap();
+    let model = Encoder::load(copy.path(), "m", &Device::Cpu).unwrap();
+    assert!(model.require(Ability::Rerank).is_ok() && model.require(Ability::Embed).is_err());
+    assert_eq!(model.rerank_rule(), ScoreRule::Raw);
 }
 
 #[test]
