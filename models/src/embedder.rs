@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::ModelError;
+use crate::{Abilities, ModelError};
 
 /// What an embedder is and what it accepts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,12 @@ pub struct EmbedderInfo {
     pub digest: String,
     /// The family: `bert`, `static`, ...
     pub architecture: String,
+    /// What it can be asked for.
+    pub abilities: Abilities,
+    /// The labels of its classification head; empty without one.
+    pub labels: Vec<String>,
+    /// Entries of the vocabulary, which sparse vectors are about.
+    pub vocabulary: usize,
     /// Numbers per vector.
     pub dimensions: usize,
     /// The longest sequence in tokens, special tokens included; `None` without a limit.

@@ -1,5 +1,8 @@
 //! A sentence encoder read from a folder: transformer, pooling and heads as sentence-transformers would put them together.
 
+mod batches;
+mod promise;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -7,22 +10,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Device;
-use rayon::prelude::*;
 use serde::Deserialize;
 use tallow_kernels::gemm::Precision;
 
 use crate::arch::{self, EncoderArch, EncoderConfig, TokenBatch};
-use crate::heads::Head;
+use crate::heads::{Head, HeadKind, HeadPlan, ScoreRule, SparseRule, TaskHead};
 use crate::pooling::{Pooling, PoolingConfig};
 use crate::source::files::{read_json, read_json_optional};
 use crate::text::TextTokenizer;
 use crate::weights::{Weights, weight_files};
-use crate::{Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
+use crate::{Ability, Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
 
-/// Tokens that are computed together on one thread: small enough that a stop is noticed soon, large enough for the matrix products.
-const BATCH_TOKENS: usize = 1024;
-/// Sequences that are computed together on one thread.
-const BATCH_ROWS: usize = 64;
+pub use tasks::{MaskFill, TokenRows};
+
 /// Modules beyond this are refused.
 const MODULE_COUNT_MAX: usize = 16;
 
@@ -34,6 +34,12 @@ pub struct Encoder {
     hidden: usize,
     pooling: Pooling,
     heads: Vec<Head>,
+    plan: HeadPlan,
+    task_head: TaskHead,
+    /// Why the head that the configuration promises is not here, where the model is of use without it.
+    head_fault: Option<ModelError>,
+    sparse: SparseRule,
+    segment_count: usize,
     device: Device,
 }
 
@@ -63,17 +69,23 @@ struct PromptConfig {
     default_prompt_name: Option<String>,
     #[serde(default)]
     similarity_fn_name: Option<String>,
+    /// What a cross-encoder does to its logits.
+    #[serde(default)]
+    activation_fn: Option<String>,
 }
 
 /// What the files say, before the weights are read.
 pub struct EncoderPlan {
     /// The transformer's configuration.
     pub config: EncoderConfig,
+    /// The head that the configuration promises.
+    pub head: HeadPlan,
     /// How token vectors are pooled, and where that was read.
     pub pooling: Pooling,
     /// Where the pooling was read, or why it was assumed.
     pub pooling_source: String,
     modules: Vec<Module>,
+    sparse: SparseRule,
     transformer: std::path::PathBuf,
     sentence: SentenceConfig,
     prompts: PromptConfig,
@@ -91,26 +103,34 @@ impl EncoderPlan {
         if let Some(module) = modules.iter().find(|module| !is_inside(&module.path)) {
             return Err(ModelError::corrupt("modules.json", "path", format!("`{}` leaves the folder", module.path.escape_debug())));
         }
-        let first = modules.iter().find(|module| short_name(&module.kind) == "Transformer");
+        let first = modules.iter().find(|module| is_transformer(module));
         if !modules.is_empty() && first.is_none() {
             return Err(ModelError::unsupported(format!(
-                "modules.json has no Transformer module but {}; supported: Transformer, Pooling, Dense, Normalize",
+                "modules.json has no Transformer module but {}; supported: {MODULES}",
                 modules.iter().map(|module| short_name(&module.kind)).collect::<Vec<_>>().join(", ")
             )));
         }
         let transformer = first.map_or_else(|| folder.to_owned(), |module| folder.join(&module.path));
-        let config = EncoderConfig::from_json(read_json(&transformer.join("config.json"))?)?;
-        let (pooling, pooling_source) = read_pooling(folder, &modules)?;
+        let json: serde_json::Value = read_json(&transformer.join("config.json"))?;
+        let mut head = HeadPlan::from_json(&json)?;
+        let prompts: PromptConfig = read_json_optional(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
+        if let Some(activation) = &prompts.activation_fn {
+            head.rerank = ScoreRule::named(activation);
+        }
+        let config = EncoderConfig::from_json(json)?;
+        let (pooling, pooling_source) = read_pooling(folder, &modules, head.kind)?;
         let mut notes = config.notes.clone();
-        if modules.is_empty() {
+        if modules.is_empty() && matches!(head.kind, HeadKind::None | HeadKind::Masked) {
             notes.push("no modules.json: mean pooling without normalisation is assumed, as sentence-transformers does".into());
         }
         Ok(Self {
             config,
+            head,
+            sparse: promise::read_sparse(folder, &modules)?,
             pooling,
             pooling_source,
             sentence: read_sentence_config(&transformer)?,
-            prompts: read_json_optional(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default(),
+            prompts,
             modules,
             transformer,
             notes,
@@ -136,18 +156,26 @@ fn short_name(kind: &str) -> &str {
     kind.rsplit('.').next().unwrap_or(kind)
 }
 
+/// Modules that can be run, for messages.
+const MODULES: &str = "Transformer, MLMTransformer, Pooling, SpladePooling, Dense, Normalize";
+
+fn is_transformer(module: &Module) -> bool {
+    matches!(short_name(&module.kind), "Transformer" | "MLMTransformer")
+}
+
 /// A relative path without `..`.
 fn is_inside(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
 }
 
-fn read_pooling(folder: &Path, modules: &[Module]) -> Result<(Pooling, String), ModelError> {
+fn read_pooling(folder: &Path, modules: &[Module], head: HeadKind) -> Result<(Pooling, String), ModelError> {
     match modules.iter().find(|module| short_name(&module.kind) == "Pooling") {
         Some(module) => {
             let config: PoolingConfig = read_json(&folder.join(&module.path).join("config.json"))?;
             Ok((Pooling::from_config(&config)?, format!("{}/config.json", module.path)))
         }
         None if modules.is_empty() => Ok((Pooling::mean(), "assumed: the model has no modules.json".into())),
+        None if head != HeadKind::None => Ok((Pooling::mean(), "none: the model has a head instead".into())),
         None => Err(ModelError::unsupported("modules.json has no Pooling module; token vectors cannot be turned into one")),
     }
 }
@@ -175,6 +203,8 @@ impl Encoder {
         let files = weight_files(&plan.transformer)?;
         let tokenizer = TextTokenizer::read(&plan.transformer, plan.sentence.do_lower_case, plan.config.vocab)?;
         let mut weights = Weights::read(&files, device)?.with_precision(precision);
+        // Before the transformer takes the word embedding, which a decoder may share.
+        let (task_head, head_fault) = promise::read_task_head(&plan, &mut weights)?;
         let arch = arch::build(&plan.config, &mut weights, device)?;
         let (heads, dimensions) = read_heads(folder, &plan, device)?;
         let max_tokens = plan.max_tokens(tokenizer.model_max_length());
@@ -185,11 +215,18 @@ impl Encoder {
         if plan.sentence.max_seq_length.is_none() {
             notes.push(format!("no max_seq_length: {max_tokens} tokens are allowed by positions and tokenizer"));
         }
+        if let Some(fault) = &head_fault {
+            notes.push(format!("the head of {} is not there and serves nothing: {fault}", plan.head.architecture));
+        }
+        let classifies = matches!(plan.head.kind, HeadKind::Sequence | HeadKind::Token);
         let info = EmbedderInfo {
+            abilities: plan.abilities(),
+            labels: if classifies { plan.head.labels.clone() } else { Vec::new() },
             name: name.to_owned(),
             digest: weights.digest().to_owned(),
             architecture: plan.config.family.clone(),
             dimensions,
+            vocabulary: plan.config.vocab,
             max_tokens: Some(max_tokens),
             special_token_count: tokenizer.special_token_count(),
             pooling: plan.pooling.name(),
@@ -203,7 +240,20 @@ impl Encoder {
             working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
             notes,
         };
-        Ok(Self { info, tokenizer, arch, hidden: plan.config.hidden, pooling: plan.pooling, heads, device: device.clone() })
+        Ok(Self {
+            info,
+            tokenizer,
+            arch,
+            hidden: plan.config.hidden,
+            pooling: plan.pooling,
+            heads,
+            plan: plan.head,
+            task_head,
+            head_fault,
+            sparse: plan.sparse,
+            segment_count: plan.config.segments(),
+            device: device.clone(),
+        })
     }
 
     /// Pooled rows of one batch, in the batch's order.
@@ -261,7 +311,7 @@ fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec
     let mut heads = Vec::new();
     for module in &plan.modules {
         match short_name(&module.kind) {
-            "Transformer" | "Pooling" => {}
+            "Transformer" | "MLMTransformer" | "Pooling" | "SpladePooling" => {}
             "Normalize" => heads.push(Head::Normalize),
             "Dense" => {
                 let (head, out) = Head::read_dense(&folder.join(&module.path), width, device)?;
@@ -269,33 +319,11 @@ fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec
                 width = out;
             }
             other => {
-                return Err(ModelError::unsupported(format!(
-                    "module `{}` of modules.json; supported: Transformer, Pooling, Dense, Normalize",
-                    other.escape_debug()
-                )));
+                return Err(ModelError::unsupported(format!("module `{}` of modules.json; supported: {MODULES}", other.escape_debug())));
             }
         }
     }
     Ok((heads, width))
-}
-
-/// Sequences by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and [`BATCH_TOKENS`] tokens (one row at least).
-fn length_sorted_batches(sequences: &[Sequence]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(sequences[index].len()));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    let mut tokens = 0;
-    for index in order {
-        tokens += sequences[index].len();
-        match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_ROWS && tokens <= BATCH_TOKENS => batch.push(index),
-            _ => {
-                batches.push(vec![index]);
-                tokens = sequences[index].len();
-            }
-        }
-    }
-    batches
 }
 
 impl Embedder for Encoder {
@@ -316,17 +344,12 @@ impl Embedder for Encoder {
         if let Some(long) = sequences.iter().find(|sequence| sequence.len() > limit) {
             return Err(ModelError::input(format!("a text of {} tokens, the model takes at most {limit}", long.len())));
         }
-        let batches = length_sorted_batches(sequences);
-        let compute = |batch: &Vec<usize>| {
+        self.info.abilities.require(Ability::Embed)?;
+        let lengths: Vec<usize> = sequences.iter().map(Sequence::len).collect();
+        let (batches, rows) = batches::compute(&lengths, &self.device, |batch| {
             let picked: Vec<&Sequence> = batch.iter().map(|&index| &sequences[index]).collect();
             self.embed_batch(&picked, stop)
-        };
-        // Batches side by side keep every core busy where a product is too small to be split; a GPU takes them one after the other.
-        let rows: Vec<Vec<f32>> = if self.device.is_cpu() {
-            batches.par_iter().map(compute).collect::<Result<_, _>>()?
-        } else {
-            batches.iter().map(compute).collect::<Result<_, _>>()?
-        };
+        })?;
         let dim = self.info.dimensions;
         let mut out = vec![0f32; sequences.len() * dim];
         for (batch, rows) in batches.iter().zip(&rows) {

@@ -1,9 +1,17 @@
-//! What comes after pooling: the dense layers and the normalisation that a sentence-transformers model may end in.
+//! What comes after the transformer: the heads of tasks, and after pooling the dense layers and the normalisation that a sentence-transformers model
+//! may end in.
+
+mod plan;
+mod task;
 
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
+
+pub use plan::{HeadKind, HeadPlan, ScoreRule};
+pub(crate) use task::log_sums;
+pub use task::{MaskedHead, SequenceHead, SparseRule, TaskHead, TokenHead, VOCABULARY_WORK_BYTES};
 
 use crate::ModelError;
 use crate::layers::Linear;

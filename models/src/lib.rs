@@ -3,6 +3,7 @@
 //! Knows no tasks, queues or environment; starts no threads; opens no socket but in `source/hub`.
 #![forbid(unsafe_code)]
 
+mod ability;
 pub mod arch;
 pub mod builtin;
 pub mod device;
@@ -11,13 +12,17 @@ pub mod encoder;
 mod error;
 pub mod heads;
 pub mod layers;
+mod model;
 pub mod pooling;
 pub mod quality;
 pub mod source;
+pub mod tags;
 pub mod text;
 pub mod weights;
 
+pub use ability::{Abilities, Ability};
 pub use builtin::BuiltinEmbedder;
 pub use embedder::{Embedder, EmbedderInfo, Sequence, StopCheck};
 pub use encoder::Encoder;
 pub use error::ModelError;
+pub use model::Model;

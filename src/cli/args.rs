@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use super::{bench, completions, doctor, embed, models, run, search, serve, similarity, task, text, vector};
+use super::{bench, completions, doctor, embed, judge, models, run, search, serve, similarity, task, text, vector};
 
 /// Executes text, vector and model tasks: from files, from the command line, and as a worker over HTTP.
 #[derive(Debug, Parser)]
@@ -56,6 +56,16 @@ pub(crate) enum Command {
     Embed(embed::EmbedArgs),
     /// How alike two texts are: the cosine of their vectors
     Similarity(similarity::SimilarityArgs),
+    /// Order documents by how well they answer a query (needs a cross-encoder)
+    Rerank(judge::RerankArgs),
+    /// Give texts a classifier's labels
+    Classify(judge::ClassifyArgs),
+    /// Find names, places and other labelled spans (needs a token classifier)
+    Tag(judge::TagArgs),
+    /// Propose words for masked places
+    FillMask(judge::FillMaskArgs),
+    /// Give texts labels of your own, by entailment or by embedding
+    ZeroShot(judge::ZeroShotArgs),
     /// Find what is nearest to a query in a file of texts or vectors
     Search(search::SearchArgs),
     /// Text operations: count, tokens, lang, chunk, keywords, summarize, pii, ... (`tallow text --list`)

@@ -10,6 +10,7 @@ mod doctor;
 mod embed;
 mod exit;
 mod input;
+mod judge;
 mod local;
 mod models;
 mod npy;
@@ -63,6 +64,11 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Task(args) => task::run(&args, &mut session),
         Command::Embed(args) => embed::run(&args, &mut session),
         Command::Similarity(args) => similarity::run(&args, &mut session),
+        Command::Rerank(args) => judge::rerank(&args, &mut session),
+        Command::Classify(args) => judge::classify(&args, &mut session),
+        Command::Tag(args) => judge::tag(&args, &mut session),
+        Command::FillMask(args) => judge::fill_mask(&args, &mut session),
+        Command::ZeroShot(args) => judge::zero_shot(&args, &mut session),
         Command::Search(args) => search::run(&args, &mut session),
         Command::Text(args) => text::run(&args, &mut session),
         Command::Vector(args) => vector::run(&args, &mut session),

@@ -1,11 +1,14 @@
 //! From texts to vectors with an embedder: prompts, long-input policy, shortening, normalisation. Speaks texts, sequences and rows; knows no task.
 
+mod pairs;
 #[cfg(test)]
 mod tests;
 
 use rayon::prelude::*;
 use tallow_models::pooling::normalize_rows;
 use tallow_models::{Embedder, ModelError, Sequence, StopCheck};
+
+pub use pairs::{PairPlan, PairsDone, each_slice};
 
 /// Texts that are tokenised and computed together: bounds what is held between the steps.
 const SLICE_TEXTS: usize = 512;

@@ -2,26 +2,23 @@
 
 use std::io::Write as _;
 
-use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::Utc;
 use serde_json::{Map, Value, json};
 
 use super::body;
+use super::call::{Answered, checked_model, infer, json_response};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
 use super::view::{EmbeddingsBody, EncodingFormat};
-use crate::task::{Dtype, Part, Submission, Task, TaskError, TaskId, TaskPriority, TaskResult, TaskType};
+use crate::task::{Dtype, Part, TaskError, TaskResult};
 
 /// Most texts of one call, as OpenAI has it.
 const TEXTS_MAX: usize = 2048;
-/// Longest name of a model.
-const MODEL_BYTES_MAX: usize = 256;
 /// The part in which the embed operation answers when it is asked for one.
 const PART: &str = "embeddings";
 /// Answers with more numbers than this are written on a blocking thread.
@@ -32,16 +29,7 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
     let asked: EmbeddingsBody = body::json(&state, call).await?;
     let format = asked.encoding_format;
     let data = task_data(asked)?;
-    let deadline = Utc::now() + state.options().limits.wait_max;
-    let task = Task::new(TaskType::ModelInference, TaskPriority::Normal, data);
-    let id = state.manager().submit(Submission::new(task).submitter(&*caller.0.0).deadline(deadline)).await.map_err(openai)?;
-    let mut abandoned = CancelOnDrop { state: &state, id: Some(id) };
-    let result = tokio::select! {
-        result = state.manager().wait(&id) => result.map_err(openai)?,
-        () = state.shutdown().cancelled() => return Err(TaskError::ShuttingDown.into()),
-    };
-    abandoned.id = None;
-    let mut parts = state.manager().parts(&id)?;
+    let Answered { result, mut parts, .. } = infer(&state, &caller, data).await?;
     let Some(part) = parts.remove(PART) else {
         return Err(TaskError::internal("the model answered without vectors", "the embed operation left no part `embeddings`").into());
     };
@@ -51,28 +39,7 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
     } else {
         write_answer(&result, &part, format)?
     };
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
-}
-
-/// Cancels the task of a caller who goes away before the answer: dropping the handler's future drops this.
-struct CancelOnDrop<'s> {
-    state: &'s AppState,
-    id: Option<TaskId>,
-}
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
-        let manager = self.state.manager().clone();
-        self.state.after_work().spawn(async move {
-            match manager.cancel_with_reason(&id, "the caller disconnected".into()).await {
-                Ok(()) | Err(TaskError::AlreadyTerminal { .. } | TaskError::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%id, %error, "could not cancel the task of a disconnected caller"),
-            }
-        });
-    }
+    Ok(json_response(text))
 }
 
 /// The task's data. Errors: 400 for what OpenAI refuses too, and for token ids.
@@ -117,27 +84,6 @@ fn texts(input: Value) -> Result<Vec<String>, ApiError> {
         }
     }
     Ok(texts)
-}
-
-/// A model's name as clients may send it: no path of this host. Errors: 400 `invalid_model_name`.
-pub(crate) fn checked_model(model: String) -> Result<String, ApiError> {
-    let plain = model.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b'@' | b':' | b'+'));
-    let segments = || model.split('/').all(|segment| !segment.is_empty() && !segment.starts_with('.'));
-    if (1..=MODEL_BYTES_MAX).contains(&model.len()) && plain && segments() {
-        return Ok(model);
-    }
-    Err(ApiError::bad(
-        "invalid_model_name",
-        format!("a model's name has 1 to {MODEL_BYTES_MAX} letters, digits and -_.@:+ between slashes"),
-    )
-    .param("model"))
-}
-
-/// OpenAI clients know `model_not_found`.
-fn openai(error: TaskError) -> ApiError {
-    let missing = matches!(error, TaskError::ModelMissing { .. });
-    let error = ApiError::from(error);
-    if missing { error.code("model_not_found") } else { error }
 }
 
 /// Writes the answer straight from the part's bytes. Errors: `Internal` when the part is not `[n, d]` f32.

@@ -8,6 +8,7 @@
 
 mod batch;
 mod body;
+mod call;
 mod docs;
 mod embeddings;
 mod error;
@@ -21,12 +22,14 @@ mod json;
 mod openapi;
 mod options;
 mod parts;
+mod rerank;
 mod route_docs;
 mod routes;
 mod serve;
 mod state;
 mod status;
 mod tasks;
+mod tei;
 mod tensors;
 mod view;
 

@@ -67,10 +67,11 @@ const COMMON: [u16; 7] = [400, 401, 403, 404, 414, 431, 500];
 const WITH_BODY: [u16; 4] = [408, 413, 415, 429];
 
 /// The groups, in reading order.
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("tasks", "Submit, watch, list and cancel tasks."),
     ("results", "Binary parts of results, without JSON numbers."),
     ("openai", "The OpenAI surface: point any OpenAI client's base URL at /v1."),
+    ("encoders", "Reranking in the shape of Cohere and Jina, and the routes of text-embeddings-inference."),
     ("worker", "What this worker can do."),
     ("operations", "Health, metrics, this document."),
 ];

@@ -13,9 +13,14 @@ use super::gate::{self, Gate};
 use super::openapi::{self, RouteDoc};
 use super::route_docs::DOCS;
 use super::state::AppState;
-use super::{batch, docs, embeddings, events, executors, health, parts, tasks};
+use super::{batch, docs, embeddings, events, executors, health, parts, rerank, tasks, tei};
 
-/// The handler of one entry of [`DOCS`]; `None` would be a documented route that nothing serves, which a test excludes.
+/// Every route, in the order of the document.
+fn all_docs() -> Vec<RouteDoc> {
+    [DOCS, tei::docs::DOCS].concat()
+}
+
+/// The handler of one entry of [`all_docs`]; `None` would be a documented route that nothing serves, which a test excludes.
 fn handler(doc: &RouteDoc) -> Option<MethodRouter<AppState>> {
     Some(match (doc.method, doc.path) {
         ("post", "/v1/tasks") => post(tasks::submit),
@@ -30,6 +35,15 @@ fn handler(doc: &RouteDoc) -> Option<MethodRouter<AppState>> {
         ("get", "/v1/tasks/{id}/parts/{name}") => get(parts::one),
         ("get", "/v1/executors") => get(executors::document),
         ("post", "/v1/embeddings") => post(embeddings::create),
+        ("post", "/v1/rerank") => post(rerank::create),
+        ("post", "/rerank") => post(tei::rerank),
+        ("post", "/embed") => post(tei::embed),
+        ("post", "/embed_all") => post(tei::embed_all),
+        ("post", "/embed_sparse") => post(tei::embed_sparse),
+        ("post", "/predict") => post(tei::predict),
+        ("post", "/tokenize") => post(tei::tokenize),
+        ("post", "/similarity") => post(tei::similarity),
+        ("get", "/info") => get(tei::info),
         ("get", "/v1/models") => get(executors::models),
         ("get", "/v1/models/{id}") => get(executors::model),
         ("get", "/livez") => get(health::live),
@@ -44,8 +58,8 @@ fn handler(doc: &RouteDoc) -> Option<MethodRouter<AppState>> {
 /// The API as a service: every route behind the gate.
 pub(crate) fn router(state: &AppState, loopback: bool) -> Router {
     let mut router = Router::new();
-    for doc in DOCS {
-        if let Some(handler) = handler(doc) {
+    for doc in all_docs() {
+        if let Some(handler) = handler(&doc) {
             // A wildcard takes the slash of a model's name; the document shows it as a plain parameter.
             let path = if doc.path == "/v1/models/{id}" { "/v1/models/{*id}" } else { doc.path };
             router = router.route(path, handler);
@@ -60,7 +74,7 @@ pub(crate) fn router(state: &AppState, loopback: bool) -> Router {
 }
 
 async fn openapi_json(State(_state): State<AppState>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::document(DOCS).to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], openapi::document(&all_docs()).to_string()).into_response()
 }
 
 async fn no_route() -> ApiError {
@@ -73,13 +87,13 @@ async fn wrong_method() -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use super::{DOCS, handler};
+    use super::{all_docs, handler};
     use crate::http::openapi;
 
     #[test]
     fn every_documented_route_has_a_handler_and_a_sound_example() {
-        for doc in DOCS {
-            assert!(handler(doc).is_some(), "{} {} is documented but nothing serves it", doc.method, doc.path);
+        for doc in all_docs() {
+            assert!(handler(&doc).is_some(), "{} {} is documented but nothing serves it", doc.method, doc.path);
             for example in doc.body.iter().filter_map(|media| media.example) {
                 assert!(serde_json::from_str::<serde_json::Value>(example).is_ok(), "{example}");
             }
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_reference_of_the_document_resolves() {
-        let document = openapi::document(DOCS);
+        let document = openapi::document(&all_docs());
         let text = document.to_string();
         let mut checked = 0;
         for reference in text.split("\"$ref\":\"#").skip(1) {

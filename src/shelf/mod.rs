@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tallow_models::source::SourceOptions;
-use tallow_models::{Embedder, EmbedderInfo};
+use tallow_models::{Embedder, EmbedderInfo, Model};
 use tokio::sync::OnceCell;
 
 pub use choice::{Candidate, choose_evictions};
@@ -62,21 +62,27 @@ struct Slot {
 }
 
 struct Loaded {
-    embedder: Arc<dyn Embedder>,
+    model: Arc<Model>,
     claim: Claim,
 }
 
 /// A model in use: it stays loaded as long as this lives.
 pub struct Pinned {
     slot: Arc<Slot>,
-    embedder: Arc<dyn Embedder>,
+    model: Arc<Model>,
 }
 
 impl Pinned {
-    /// The model.
+    /// The model with all that it offers.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its tokens and vectors.
     #[must_use]
     pub fn embedder(&self) -> &dyn Embedder {
-        self.embedder.as_ref()
+        self.model.embedder()
     }
 }
 
@@ -104,6 +110,8 @@ pub struct LoadedModel {
     pub digest: String,
     /// Its family.
     pub architecture: String,
+    /// The operations it serves.
+    pub operations: Vec<&'static str>,
     /// Numbers per vector.
     pub dimensions: usize,
     /// The longest sequence in tokens, if there is a limit.
@@ -142,8 +150,8 @@ impl Shelf {
         let slot = self.slot(name)?;
         let waiting = Waiting(&slot);
         let outcome = slot.cell.get_or_try_init(|| self.load(name)).await;
-        let embedder = match outcome {
-            Ok(loaded) => Arc::clone(&loaded.embedder),
+        let model = match outcome {
+            Ok(loaded) => Arc::clone(&loaded.model),
             Err(error) => {
                 drop(waiting);
                 self.forget_if_idle(name, &slot);
@@ -152,7 +160,7 @@ impl Shelf {
         };
         // The count of the waiter becomes the pin's.
         std::mem::forget(waiting);
-        Ok(Pinned { slot, embedder })
+        Ok(Pinned { slot, model })
     }
 
     /// What is known of a model without loading it. Reads small files when it is not loaded. Errors: as [`Shelf::get`] gives before the weights are read.
@@ -167,7 +175,7 @@ impl Shelf {
     #[must_use]
     pub fn info(&self, name: &str) -> Option<EmbedderInfo> {
         let slots = self.inner.slots.lock();
-        slots.get(name)?.cell.get().map(|loaded| loaded.embedder.info().clone())
+        slots.get(name)?.cell.get().map(|loaded| loaded.model.info().clone())
     }
 
     /// Everything that is loaded, by name.
@@ -176,11 +184,12 @@ impl Shelf {
         let slots = self.inner.slots.lock();
         let listed = slots.iter().filter_map(|(name, slot)| {
             let loaded = slot.cell.get()?;
-            let info = loaded.embedder.info();
+            let info = loaded.model.info();
             Some(LoadedModel {
                 name: name.clone(),
                 digest: info.digest.clone(),
                 architecture: info.architecture.clone(),
+                operations: info.abilities.operations(),
                 dimensions: info.dimensions,
                 max_tokens: info.max_tokens,
                 bytes: claimed_bytes(loaded),

@@ -24,7 +24,7 @@ async fn many_callers_share_one_load() {
     let (shelf, ledger) = shelf_with(1 << 30);
     let pins = futures_util::future::join_all((0..16).map(|_| shelf.get("tiny-bert"))).await;
     let pins: Vec<Pinned> = pins.into_iter().map(|pin| pin.unwrap()).collect();
-    assert!(pins.iter().all(|pin| Arc::ptr_eq(&pin.embedder, &pins[0].embedder)));
+    assert!(pins.iter().all(|pin| Arc::ptr_eq(&pin.model, &pins[0].model)));
     let loaded = shelf.loaded();
     assert_eq!((loaded.len(), loaded[0].in_use), (1, 16));
     assert_eq!(ledger.snapshot().host.used, loaded[0].bytes, "the model is booked once");

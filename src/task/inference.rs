@@ -1,4 +1,7 @@
-//! Words of model inference: requests and answers of `embed`, `similarity`, `tokenize` and `count_tokens`. Checks sizes; knows no model.
+//! Words of model inference: requests and answers of its operations. Checks sizes; knows no model.
+
+mod labels;
+mod places;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +10,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+pub use labels::*;
+pub use places::*;
 
 use super::TaskError;
 

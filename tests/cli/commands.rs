@@ -97,6 +97,25 @@ fn texts_become_vectors_and_are_found_again() {
 }
 
 #[test]
+fn heads_answer_on_the_command_line() {
+    let home = Home::new();
+    let model = |name: &str| format!("{}/models/fixtures/heads/{name}", env!("CARGO_MANIFEST_DIR"));
+    let reranked =
+        home.run(["rerank", "--model", &model("bert-rerank"), "the cat", "a man", "the cat sits", "-n", "1", "--json"]).ok().json_lines();
+    assert_eq!(reranked[0]["results"].as_array().map(Vec::len), Some(1));
+    let table = home.run(["classify", "--model", &model("bert-nli"), "the cat", "-k", "1"]).ok().stdout;
+    assert!(table.contains("label") && table.contains("the cat") && table.lines().count() == 2, "{table}");
+    let spans = home.run(["tag", "--model", &model("bert-tags"), "Anna plays in Zürich", "--json"]).ok().json_lines();
+    assert!(spans[0]["items"][0].is_array());
+    let words = home.run(["fill-mask", "--model", &model("bert-mlm"), "the [MASK] sits", "-k", "3"]).ok().stdout;
+    assert_eq!(words.lines().count(), 4, "{words}");
+    let judged = home.run(["zero-shot", "galaxies and stars", "-l", "astronomy", "-l", "cooking", "--json"]).ok().json_lines();
+    assert_eq!(judged[0]["items"][0][0]["label"], "astronomy");
+    let refused = home.run(["rerank", "the cat", "a man"]).exits(1);
+    assert!(refused.stderr.contains("this model offers embed, similarity, zero_shot"), "{}", refused.stderr);
+}
+
+#[test]
 fn models_are_listed_shown_and_verified() {
     let home = Home::new();
     let listed = home.run(["models", "ls", "--json"]).ok().json_lines();

@@ -202,6 +202,10 @@ impl BertPlan {
 }
 
 impl Plan for BertPlan {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "bert.", "roberta.", "distilbert.", "mpnet.", "electra.", "albert.", "model."]);

@@ -15,6 +15,11 @@ use crate::weights::Weights;
 pub(super) trait Plan: Send + Sync {
     /// Takes its tensors. Errors: `Corrupt` for weights that do not match, `Unsupported` for what they show that the configuration did not.
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError>;
+
+    /// Rows of its segment embedding; 0 without one.
+    fn segments(&self) -> usize {
+        0
+    }
 }
 
 /// An encoder's configuration after checking.
@@ -138,6 +143,12 @@ impl EncoderConfig {
     /// The same with tables of so many bytes made from its weights.
     pub(super) fn with_derived_bytes(self, derived_bytes: u64) -> Self {
         Self { derived_bytes, ..self }
+    }
+
+    /// Rows of its segment embedding; 0 without one.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.plan.segments()
     }
 
     /// The longest sequence in tokens.

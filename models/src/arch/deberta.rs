@@ -212,6 +212,10 @@ impl DebertaPlan {
 }
 
 impl Plan for DebertaPlan {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
     fn build(&self, weights: &mut Weights, _device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "deberta."]);

@@ -87,6 +87,10 @@ impl GtePlan {
 }
 
 impl Plan for GtePlan {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "new.", "gte.", "model."]);

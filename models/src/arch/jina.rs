@@ -115,6 +115,10 @@ impl JinaPlan {
 }
 
 impl Plan for JinaPlan {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "bert.", "model."]);

@@ -120,6 +120,10 @@ impl NomicPlan {
 }
 
 impl Plan for NomicPlan {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "bert."]);

@@ -17,7 +17,7 @@ mod tests;
 
 use rayon::prelude::*;
 
-use crate::{Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
+use crate::{Abilities, Ability, Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
 use ngrams::{BUCKET_COUNT, Buckets};
 use table::{TOKEN_DIM, TokenTable};
 pub use vocabulary::PIECE_COUNT;
@@ -193,6 +193,9 @@ fn scale_to_one(values: &mut [f32]) {
 
 fn info() -> EmbedderInfo {
     EmbedderInfo {
+        abilities: Abilities::default().with(Ability::Embed),
+        labels: Vec::new(),
+        vocabulary: 0,
         name: NAME.to_owned(),
         digest: DIGEST.to_owned(),
         architecture: "static".to_owned(),

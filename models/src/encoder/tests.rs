@@ -1,5 +1,7 @@
 //! Encoders against what sentence-transformers answers (`fixtures/make_goldens.py` makes the values).
 
+mod heads;
+
 use std::path::{Path, PathBuf};
 
 use crate::{Embedder, Encoder, ModelError, Sequence};

@@ -1,10 +1,14 @@
 //! Tokenizers as the model's files describe them, with every length left alone: cutting is the caller's decision.
 
+mod pair;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde::Deserialize;
-use tokenizers::Tokenizer;
+use tokenizers::{Decoder as _, ModelWrapper, Tokenizer};
+
+pub use pair::{PairCut, PairTokens, Place, TextPair};
 
 use crate::source::files::{read_bounded, read_json_optional};
 use crate::{ModelError, Sequence};
@@ -23,6 +27,39 @@ const FILE: &str = "tokenizer.json";
 struct TokenizerConfig {
     #[serde(default)]
     model_max_length: Option<f64>,
+    #[serde(default)]
+    model_input_names: Option<Vec<String>>,
+    #[serde(default)]
+    mask_token: Option<SpecialToken>,
+    #[serde(default)]
+    unk_token: Option<SpecialToken>,
+    #[serde(default)]
+    pad_token: Option<SpecialToken>,
+}
+
+/// A special token's spelling, bare or with its properties.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum SpecialToken {
+    Bare(String),
+    Full { content: String },
+}
+
+impl SpecialToken {
+    fn content(&self) -> &str {
+        match self {
+            Self::Bare(content) | Self::Full { content } => content,
+        }
+    }
+}
+
+/// What happens to special tokens when ids become text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// They are spelled.
+    Kept,
+    /// They are skipped.
+    LeftOut,
 }
 
 /// A tokenizer without truncation and padding of its own.
@@ -32,6 +69,10 @@ pub struct TextTokenizer {
     special_token_count: usize,
     model_max_length: Option<usize>,
     file_bytes: u64,
+    has_segments: bool,
+    mask: Option<u32>,
+    unknown: Option<u32>,
+    padding: Option<u32>,
 }
 
 impl TextTokenizer {
@@ -57,7 +98,21 @@ impl TextTokenizer {
         let config: TokenizerConfig = read_json_optional(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         // Files of models without a limit hold 1e30 here.
         let model_max_length = config.model_max_length.filter(|&n| (1.0..=1e7).contains(&n)).map(|n| n as usize);
-        let mut tokenizer = Self { inner, lower_case, special_token_count: 0, model_max_length, file_bytes: bytes.len() as u64 };
+        let id = |token: &Option<SpecialToken>, usual: [&str; 2]| match token {
+            Some(token) => inner.token_to_id(token.content()),
+            None => usual.iter().find_map(|&token| inner.token_to_id(token)),
+        };
+        let mut tokenizer = Self {
+            mask: id(&config.mask_token, ["[MASK]", "<mask>"]),
+            unknown: id(&config.unk_token, ["[UNK]", "<unk>"]),
+            padding: id(&config.pad_token, ["[PAD]", "<pad>"]),
+            has_segments: config.model_input_names.is_none_or(|names| names.iter().any(|name| name == "token_type_ids")),
+            inner,
+            lower_case,
+            special_token_count: 0,
+            model_max_length,
+            file_bytes: bytes.len() as u64,
+        };
         tokenizer.special_token_count = tokenizer.encode("")?.ids.len();
         Ok(tokenizer)
     }
@@ -84,6 +139,48 @@ impl TextTokenizer {
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// The id of the mask, if the vocabulary has one.
+    #[must_use]
+    pub fn mask(&self) -> Option<u32> {
+        self.mask
+    }
+
+    /// The id of unknown words, if the vocabulary has one.
+    #[must_use]
+    pub fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    /// The id of padding, if the vocabulary has one.
+    #[must_use]
+    pub fn padding(&self) -> Option<u32> {
+        self.padding
+    }
+
+    /// The mark of a token that continues a word, in vocabularies that have one.
+    #[must_use]
+    pub fn continuing_prefix(&self) -> Option<&str> {
+        let prefix = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.continuing_subword_prefix.as_str()),
+            ModelWrapper::BPE(model) => model.continuing_subword_prefix.as_deref(),
+            _ => None,
+        };
+        prefix.filter(|prefix| !prefix.is_empty())
+    }
+
+    /// The text that spelled tokens make together. Errors: `Internal`.
+    pub fn join(&self, tokens: Vec<String>) -> Result<String, ModelError> {
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(|error| ModelError::Internal { reason: clip(&error.to_string()) }),
+            None => Ok(tokens.join(" ")),
+        }
+    }
+
+    /// The text that token ids make together, special tokens included unless they are left out. Errors: `Internal`.
+    pub fn decode(&self, ids: &[u32], special: Special) -> Result<String, ModelError> {
+        self.inner.decode(ids, special == Special::LeftOut).map_err(|error| ModelError::Internal { reason: clip(&error.to_string()) })
     }
 
     /// `prompt` and `text` as one sequence, uncut. Errors: `Input` beyond [`TEXT_BYTES_MAX`] or for a text the library fails on.

@@ -143,6 +143,19 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
+    /// The first name, in the order of the alphabet, that ends so.
+    #[must_use]
+    pub fn name_ending(&self, ending: &str) -> Option<&str> {
+        self.tensors.keys().map(String::as_str).find(|name| name.ends_with(ending))
+    }
+
+    /// A tensor that stays here for others too; its memory is shared. Errors: as [`Weights::take`].
+    pub fn shared(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let tensor = self.take(name, shape)?;
+        self.tensors.insert(name.to_owned(), tensor.clone());
+        Ok(tensor)
+    }
+
     /// Takes a tensor out. Errors: `Corrupt` when it is missing or of another shape.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let field = format!("tensor `{name}`");

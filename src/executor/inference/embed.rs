@@ -1,7 +1,7 @@
 //! `embed`: texts to vectors.
 
 use serde_json::json;
-use tallow_models::EmbedderInfo;
+use tallow_models::{Ability, EmbedderInfo};
 
 use super::encode::{Encoded, encode};
 use super::{InferenceOperation, InferenceScope};
@@ -20,6 +20,10 @@ impl InferenceOperation for Embed {
 
     fn model(request: &EmbedRequest) -> Option<&str> {
         request.model.as_deref()
+    }
+
+    fn needs(_: &EmbedRequest, _: &ModelSketch) -> Option<Ability> {
+        Some(Ability::Embed)
     }
 
     fn check(request: &EmbedRequest, model: &ModelSketch) -> Result<u64, TaskError> {

@@ -1,14 +1,22 @@
-//! The model inference executor: embeddings, similarity and tokens by models of the shelf.
+//! The model inference executor: vectors, scores, labels and words by models of the shelf.
 //!
 //! An operation is a type implementing `InferenceOperation` in a file of its own and one line in `Entry::all`. Unlike other executors' operations it
 //! meets its model between parsing and running, and may wait for it.
 
+mod classify;
 mod embed;
+mod embed_sparse;
+mod embed_tokens;
 mod encode;
+mod fill_mask;
+mod rerank;
 mod similarity;
+mod tag;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokens;
+mod zero_shot;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -21,7 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tallow_models::source::SourceOptions;
-use tallow_models::{Embedder, ModelError, builtin};
+use tallow_models::{Ability, Embedder, Encoder, Model, ModelError, builtin};
 
 use super::operation::{operation_info, operation_name, parse_request, unknown_operation};
 use crate::resource::{BudgetLimits, ComputePool, Ledger};
@@ -57,7 +65,7 @@ impl Default for InferenceOptions {
     }
 }
 
-/// Runs `embed`, `similarity`, `tokenize` and `count_tokens`. Cloning shares the loaded models.
+/// Runs every operation of encoder models, from `embed` to `zero_shot`. Cloning shares the loaded models.
 #[derive(Clone)]
 pub struct ModelInferenceExecutor {
     inner: Arc<Inner>,
@@ -73,6 +81,7 @@ struct Inner {
 
 /// What a running operation may use.
 pub(crate) struct InferenceScope<'a> {
+    pub(crate) model: &'a Model,
     pub(crate) embedder: &'a dyn Embedder,
     pub(crate) cancel: &'a CancelHandle,
     pub(crate) sink: &'a Arc<dyn TaskSink>,
@@ -80,7 +89,12 @@ pub(crate) struct InferenceScope<'a> {
     pub(crate) metadata: HashMap<String, Value>,
 }
 
-impl InferenceScope<'_> {
+impl<'a> InferenceScope<'a> {
+    /// The encoder behind `ability`. Errors: `ModelUnsupported` listing what the model offers, `ModelCorrupt` where its weights lack the head.
+    pub(crate) fn encoder(&self, ability: Ability) -> Result<&'a Encoder, TaskError> {
+        self.model.encoder(ability).map_err(|error| self.error(error))
+    }
+
     /// A model's error as the task's; a stop carries the cause of the cancel.
     pub(crate) fn error(&self, error: ModelError) -> TaskError {
         match error {
@@ -99,6 +113,14 @@ pub(crate) trait InferenceOperation: 'static {
 
     /// The model that is named, if one is.
     fn model(request: &Self::Request) -> Option<&str>;
+    /// What the model must be able to do; nothing beyond its tokens by default.
+    fn needs(_request: &Self::Request, _model: &ModelSketch) -> Option<Ability> {
+        None
+    }
+    /// Bytes of each compute thread beside those of the forward pass.
+    fn thread_bytes(_model: &ModelSketch) -> u64 {
+        0
+    }
     /// Checks what types cannot say; gives the bytes held beside payload and model.
     fn check(request: &Self::Request, model: &ModelSketch) -> Result<u64, TaskError>;
     fn run(request: &Self::Request, scope: &mut InferenceScope<'_>) -> Result<Self::Output, TaskError>;
@@ -107,6 +129,7 @@ pub(crate) trait InferenceOperation: 'static {
 type ErasedRequest = Arc<dyn Any + Send + Sync>;
 type Checked = (ErasedRequest, Option<String>);
 type CheckFn = fn(&ErasedRequest, &ModelSketch) -> Result<u64, TaskError>;
+type NeedsFn = fn(&ErasedRequest, &ModelSketch) -> Result<Option<Ability>, TaskError>;
 type RunFn = fn(&ErasedRequest, &mut InferenceScope<'_>) -> Result<Value, TaskError>;
 
 /// An operation without its types.
@@ -114,6 +137,8 @@ type RunFn = fn(&ErasedRequest, &mut InferenceScope<'_>) -> Result<Value, TaskEr
 struct Entry {
     name: &'static str,
     parse: fn(&Value) -> Result<Checked, TaskError>,
+    needs: NeedsFn,
+    thread_bytes: fn(&ModelSketch) -> u64,
     check: CheckFn,
     run: RunFn,
     info: fn(&TaskType) -> OperationInfo,
@@ -126,6 +151,13 @@ impl Entry {
             Self::of::<similarity::Similarity>(),
             Self::of::<tokens::Tokenize>(),
             Self::of::<tokens::CountTokens>(),
+            Self::of::<embed_tokens::EmbedTokens>(),
+            Self::of::<embed_sparse::EmbedSparse>(),
+            Self::of::<rerank::Rerank>(),
+            Self::of::<classify::Classify>(),
+            Self::of::<tag::Tag>(),
+            Self::of::<fill_mask::FillMask>(),
+            Self::of::<zero_shot::ZeroShot>(),
         ]
     }
 
@@ -140,6 +172,8 @@ impl Entry {
                 let model = O::model(&request).map(str::to_owned);
                 Ok((Arc::new(request), model))
             },
+            needs: |erased, sketch| Ok(O::needs(request::<O>(erased)?, sketch)),
+            thread_bytes: O::thread_bytes,
             check: |erased, sketch| O::check(request::<O>(erased)?, sketch),
             run: |erased, scope| {
                 let output = O::run(request::<O>(erased)?, scope)?;
@@ -216,9 +250,15 @@ impl ModelInferenceExecutor {
             return Err(TaskError::invalid("model", format!("found {} bytes, 1 to {MODEL_NAME_BYTES_MAX} are allowed", model.len())));
         }
         let sketch = self.inner.shelf.sketch(&model)?;
+        if let Some(ability) = (entry.needs)(&request, &sketch)? {
+            sketch.abilities.require(ability).map_err(|error| task_error(&model, error))?;
+        }
         let own_bytes = (entry.check)(&request, &sketch)?;
         let threads = self.inner.pool.thread_count();
-        let working = sketch.working_bytes_per_token.saturating_mul(WORKING_TOKENS.max(sketch.max_tokens.unwrap_or(0) as u64));
+        let working = sketch
+            .working_bytes_per_token
+            .saturating_mul(WORKING_TOKENS.max(sketch.max_tokens.unwrap_or(0) as u64))
+            .saturating_add((entry.thread_bytes)(&sketch));
         let on_host = self.inner.options.device == DeviceClass::Host;
         let demand = ResourceDemand {
             host_bytes: BASE_TASK_BYTES
@@ -291,7 +331,8 @@ impl TaskExecutor for ModelInferenceExecutor {
                 ctx.cancel().check()?;
                 let started = Instant::now();
                 let metadata = HashMap::new();
-                let mut scope = InferenceScope { embedder: pinned.embedder(), cancel: ctx.cancel(), sink: ctx.sink(), metadata };
+                let (model, embedder) = (pinned.model(), pinned.embedder());
+                let mut scope = InferenceScope { model, embedder, cancel: ctx.cancel(), sink: ctx.sink(), metadata };
                 let mut result = TaskResult::new((parsed.entry.run)(&parsed.request, &mut scope)?);
                 result.metadata = scope.metadata;
                 result.metadata.insert("operation".into(), json!(parsed.entry.name));

@@ -1,6 +1,7 @@
 //! `similarity`: texts compared by the cosine of their vectors.
 
 use serde_json::json;
+use tallow_models::Ability;
 
 use super::embed::{long_text, usage};
 use super::{InferenceOperation, InferenceScope};
@@ -19,6 +20,10 @@ impl InferenceOperation for Similarity {
 
     fn model(request: &SimilarityRequest) -> Option<&str> {
         request.model.as_deref()
+    }
+
+    fn needs(_: &SimilarityRequest, _: &ModelSketch) -> Option<Ability> {
+        Some(Ability::Embed)
     }
 
     fn check(request: &SimilarityRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -58,6 +63,6 @@ impl InferenceOperation for Similarity {
 }
 
 /// The product of two vectors of length 1 (or zero), summed in f64, within −1.0 to 1.0.
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>().clamp(-1.0, 1.0) as f32
 }

@@ -1,5 +1,7 @@
 //! The inference executor as its callers see it, on tiny models with sentence-transformers' answers behind them.
 
+mod heads;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -195,7 +197,22 @@ async fn the_declared_memory_bounds_models_and_tasks() {
 fn every_operation_has_schemas() {
     let reports = executor().reports();
     let names: Vec<&str> = reports[0].operations.iter().map(|operation| operation.name.as_str()).collect();
-    assert_eq!(names, ["embed", "similarity", "tokenize", "count_tokens"]);
+    assert_eq!(
+        names,
+        [
+            "embed",
+            "similarity",
+            "tokenize",
+            "count_tokens",
+            "embed_tokens",
+            "embed_sparse",
+            "rerank",
+            "classify",
+            "tag",
+            "fill_mask",
+            "zero_shot"
+        ]
+    );
     for operation in &reports[0].operations {
         assert!(operation.request_schema["properties"]["operation"]["const"] == operation.name.as_str());
         assert!(operation.result_schema["properties"].is_object());

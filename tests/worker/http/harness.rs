@@ -104,10 +104,14 @@ pub(crate) fn keys() -> Access {
 }
 
 pub(crate) async fn served(adjust: impl FnOnce(&mut HttpOptions, &mut ManagerOptions)) -> Served {
+    serving(Arc::new(Scripted::new()), adjust).await
+}
+
+/// A worker with an executor of the test's own.
+pub(crate) async fn serving(executor: Arc<dyn TaskExecutor>, adjust: impl FnOnce(&mut HttpOptions, &mut ManagerOptions)) -> Served {
     let mut options = HttpOptions::new(keys());
     let mut manager_options = ManagerOptions::default();
     adjust(&mut options, &mut manager_options);
-    let executor: Arc<dyn TaskExecutor> = Arc::new(Scripted::new());
     let manager = Arc::new(TaskManager::with_options(executor, manager_options));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

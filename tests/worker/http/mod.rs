@@ -5,5 +5,6 @@ mod events;
 mod flood;
 mod gate;
 mod harness;
+mod heads;
 mod openai;
 mod tasks;

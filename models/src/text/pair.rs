@@ -1,0 +1,258 @@
+//! One text or two as one sequence for a head: segments, places in the source, and cuts that keep the special tokens.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokenizers::{EncodeInput, Encoding};
+
+use super::{TEXT_BYTES_MAX, TextTokenizer, clip};
+use crate::ModelError;
+
+/// A text, or two that are read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextPair<'a> {
+    /// The text, or the first of the two.
+    pub first: &'a str,
+    /// The other one.
+    pub second: Option<&'a str>,
+}
+
+/// What happens to a sequence that is longer than the model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairCut {
+    /// It is an error that names both numbers.
+    Refuse,
+    /// The longer text loses its end until both fit; a single text loses its end.
+    LongestFirst,
+    /// The first text loses its end; the second stays whole.
+    OnlyFirst,
+    /// The second text loses its end; the first stays whole.
+    OnlySecond,
+}
+
+/// Where a token came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// True in the second text.
+    pub second: bool,
+    /// Bytes of that text as it was given.
+    pub bytes: Range<usize>,
+}
+
+/// A tokenised text or pair. All lists have one entry per token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PairTokens {
+    /// Ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// 0 for the first text, 1 for the second, as the model's tokenizer says.
+    pub segments: Vec<u32>,
+    /// Where each token came from; none for the special tokens around the texts.
+    pub places: Vec<Option<Place>>,
+    /// The word of its text that each token belongs to, as the pre-tokenizer split it.
+    pub words: Vec<Option<u32>>,
+    /// Tokens before any cut.
+    pub full_count: usize,
+}
+
+impl PairTokens {
+    /// Tokens, special ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// True without a single token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// True when tokens were cut away.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.full_count > self.ids.len()
+    }
+
+    fn from_encoding(encoding: &Encoding) -> Self {
+        let special = encoding.get_special_tokens_mask();
+        let sides = encoding.get_sequence_ids();
+        let place = |index: usize| {
+            let (from, to) = encoding.get_offsets()[index];
+            (special[index] == 0).then(|| Place { second: sides[index] == Some(1), bytes: from..to })
+        };
+        Self {
+            ids: encoding.get_ids().to_vec(),
+            segments: encoding.get_type_ids().to_vec(),
+            places: (0..encoding.len()).map(place).collect(),
+            words: encoding.get_word_ids().to_vec(),
+            full_count: encoding.len(),
+        }
+    }
+
+    /// Content tokens of the first and of the second text.
+    fn content(&self) -> (usize, usize) {
+        let second = self.places.iter().flatten().filter(|place| place.second).count();
+        (self.places.iter().flatten().count() - second, second)
+    }
+
+    /// Keeps the first so many content tokens of each text, and every special token.
+    fn keep(&mut self, mut first: usize, mut second: usize) {
+        let mut kept = Vec::with_capacity(self.ids.len());
+        for (index, place) in self.places.iter().enumerate() {
+            let Some(place) = place else {
+                kept.push(index);
+                continue;
+            };
+            let left = if place.second { &mut second } else { &mut first };
+            if *left > 0 {
+                *left -= 1;
+                kept.push(index);
+            }
+        }
+        self.ids = kept.iter().map(|&index| self.ids[index]).collect();
+        self.segments = kept.iter().map(|&index| self.segments[index]).collect();
+        self.words = kept.iter().map(|&index| self.words[index]).collect();
+        self.places = kept.iter().map(|&index| self.places[index].clone()).collect();
+    }
+
+    /// The sequence within `limit` tokens. Errors: `Input` when it is too long and must not be cut, or cannot be cut enough.
+    fn within(mut self, limit: usize, cut: PairCut) -> Result<Self, ModelError> {
+        let found = self.len();
+        if found <= limit {
+            return Ok(self);
+        }
+        let (first, second) = self.content();
+        let too_short = |which: &str| {
+            ModelError::input(format!("{found} tokens, the model takes at most {limit}; without the {which} text it is still too long"))
+        };
+        let room = limit.checked_sub(found - first - second).filter(|&room| room > 0);
+        let room = room.ok_or_else(|| ModelError::input(format!("the special tokens leave no room within {limit} tokens")))?;
+        let kept = match cut {
+            PairCut::Refuse => {
+                return Err(ModelError::input(format!(
+                    "{found} tokens, the model takes at most {limit}; ask for `truncate` or split the text"
+                )));
+            }
+            PairCut::LongestFirst => longest_first(first, second, room),
+            PairCut::OnlyFirst => (room.checked_sub(second).ok_or_else(|| too_short("first"))?, second),
+            PairCut::OnlySecond if second == 0 => (room, 0),
+            PairCut::OnlySecond => (first, room.checked_sub(first).ok_or_else(|| too_short("second"))?),
+        };
+        self.keep(kept.0, kept.1);
+        Ok(self)
+    }
+}
+
+/// What remains of two texts when the longer one is cut first, as the tokenizers library divides `room`.
+fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+    let (short, long) = (first.min(second), first.max(second));
+    let (short, long) = if short + short >= room && short > 0 { (room / 2, room - room / 2) } else { (short, long.min(room - short)) };
+    if first <= second { (short, long) } else { (long, short) }
+}
+
+impl TextTokenizer {
+    /// A text or a pair as one sequence of at most `limit` tokens. Places are bytes of the texts as given, also when the tokenizer lowers their case first.
+    ///
+    /// Errors: `Input` beyond [`TEXT_BYTES_MAX`], for a text the library fails on, and for what `cut` does not allow.
+    pub fn pair(&self, pair: TextPair<'_>, limit: usize, cut: PairCut) -> Result<PairTokens, ModelError> {
+        let bytes = pair.first.len().max(pair.second.map_or(0, str::len));
+        if bytes > TEXT_BYTES_MAX {
+            return Err(ModelError::input(format!("a text of {bytes} bytes, at most {TEXT_BYTES_MAX} are tokenised")));
+        }
+        let first = self.cased(pair.first);
+        let second = pair.second.map(|text| self.cased(text));
+        let input: EncodeInput<'_> = match &second {
+            Some(second) => (first.as_ref(), second.as_ref()).into(),
+            None => first.as_ref().into(),
+        };
+        let encoding = catch_unwind(AssertUnwindSafe(|| self.inner.encode(input, true)))
+            .map_err(|_panic| ModelError::input("the tokenizer library fails on this text"))?
+            .map_err(|error| ModelError::input(format!("the tokenizer refuses the text: {}", clip(&error.to_string()))))?;
+        let mut tokens = PairTokens::from_encoding(&encoding).within(limit, cut)?;
+        if self.lower_case {
+            let maps = [Lowered::of(pair.first), Lowered::of(pair.second.unwrap_or_default())];
+            for place in tokens.places.iter_mut().flatten() {
+                let map = &maps[usize::from(place.second)];
+                place.bytes = map.source(place.bytes.start)..map.source(place.bytes.end);
+            }
+        }
+        if !self.has_segments {
+            tokens.segments.fill(0);
+        }
+        Ok(tokens)
+    }
+
+    fn cased<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.lower_case { text.to_lowercase().into() } else { text.into() }
+    }
+}
+
+/// Which byte of a text each byte of its lower-case form came from, where the two differ in length.
+struct Lowered {
+    /// Lower-case and source position after every character whose length changed, in order.
+    shifts: Vec<(usize, usize)>,
+}
+
+impl Lowered {
+    fn of(text: &str) -> Self {
+        let (mut lower, mut shifts) = (0, Vec::new());
+        for (at, c) in text.char_indices() {
+            let length: usize = c.to_lowercase().map(char::len_utf8).sum();
+            lower += length;
+            if length != c.len_utf8() {
+                shifts.push((lower, at + c.len_utf8()));
+            }
+        }
+        Self { shifts }
+    }
+
+    fn source(&self, lower: usize) -> usize {
+        let passed = self.shifts.partition_point(|&(at, _)| at <= lower);
+        match passed.checked_sub(1).map(|last| self.shifts[last]) {
+            Some((at, source)) => source + (lower - at),
+            None => lower,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The library's own division, on encodings of plain tokens.
+    fn library(first: usize, second: usize, room: usize) -> (usize, usize) {
+        use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
+        let of = |count: usize| {
+            Encoding::from_tokens(
+                (0..count).map(|id| tokenizers::Token { id: id as u32, value: String::new(), offsets: (0, 0) }).collect(),
+                0,
+            )
+        };
+        let params = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let (a, b) = truncate_encodings(of(first), Some(of(second)), &params).unwrap();
+        (a.len(), b.unwrap().len())
+    }
+
+    #[test]
+    fn pairs_are_divided_as_the_library_divides_them() {
+        for first in 0..14 {
+            for second in 0..14 {
+                for room in 1..first + second {
+                    assert_eq!(longest_first(first, second, room), library(first, second, room), "{first} and {second} into {room}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_point_into_the_source_when_lower_case_has_another_length() {
+        let text = "İstanbul ẞ Kelvin";
+        let map = Lowered::of(text);
+        let lower = text.to_lowercase();
+        for (word, source) in [("stanbul", "stanbul"), ("ß", "ẞ"), ("kelvin", "Kelvin")] {
+            let at = lower.find(word).unwrap();
+            assert_eq!(&text[map.source(at)..map.source(at + word.len())], source);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the operations on heads share: texts through the head, prices, and what was done in the metadata.
+
+use serde_json::json;
+use tallow_models::text::{PairCut, PairTokens, TextPair};
+use tallow_models::{Encoder, ModelError, StopCheck};
+
+use super::InferenceScope;
+use crate::embed::{PairPlan, PairsDone, each_slice};
+use crate::shelf::ModelSketch;
+use crate::task::TaskError;
+use crate::task::inference::{LongText, PairTruncation, Texts, Usage};
+
+/// Texts that go through a head together when each leaves one small answer.
+pub(super) const SLICE_TEXTS: usize = 512;
+/// The same when each token leaves one.
+pub(super) const SLICE_TOKEN_TEXTS: usize = 64;
+
+/// A label's name and score, or a span, as JSON values while the answer is written.
+pub(super) const ENTRY_BYTES: u64 = 256;
+
+pub(super) fn cut(long_input: LongText, truncation: PairTruncation) -> PairCut {
+    match (long_input, truncation) {
+        (LongText::Error, _) => PairCut::Refuse,
+        (LongText::Truncate, PairTruncation::LongestFirst) => PairCut::LongestFirst,
+        (LongText::Truncate, PairTruncation::OnlyFirst) => PairCut::OnlyFirst,
+        (LongText::Truncate, PairTruncation::OnlySecond) => PairCut::OnlySecond,
+    }
+}
+
+pub(super) fn singles(texts: &Texts) -> Vec<TextPair<'_>> {
+    texts.0.iter().map(|first| TextPair { first, second: None }).collect()
+}
+
+/// Bytes of the tokens of a slice, and of the list of texts.
+pub(super) fn token_bytes(texts: &Texts, model: &ModelSketch, slice_texts: usize) -> u64 {
+    let longest = texts.0.iter().map(|text| model.tokens_max(text.len())).max().unwrap_or(0);
+    // An id, a segment, a place and a word per token, once as the library holds them and once as ours.
+    let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(160);
+    slice.saturating_add(texts.0.len() as u64 * 96).saturating_add(texts.bytes())
+}
+
+/// Errors: `InvalidPayload` at `field` for a number outside 1 to `most`.
+pub(super) fn check_count(field: &str, found: Option<usize>, most: usize) -> Result<(), TaskError> {
+    match found.filter(|found| !(1..=most).contains(found)) {
+        Some(found) => Err(TaskError::invalid(field, format!("found {found}, allowed are 1 to {most}"))),
+        None => Ok(()),
+    }
+}
+
+/// One run of texts through a head.
+pub(super) struct HeadRun<'a> {
+    pub(super) encoder: &'a Encoder,
+    pub(super) cut: PairCut,
+    pub(super) slice_texts: usize,
+    /// Pairs that each text was made into.
+    pub(super) pairs_per_text: usize,
+    /// Where the texts stand in the request.
+    pub(super) field: &'static str,
+    /// What progress says.
+    pub(super) what: &'static str,
+}
+
+impl HeadRun<'_> {
+    /// Hands every slice of tokenised `pairs` to `take`, and writes into the metadata what was done.
+    ///
+    /// Errors: those of tokenising and of `take`; a cancel's cause.
+    pub(super) fn each(
+        &self,
+        pairs: &[TextPair<'_>],
+        scope: &mut InferenceScope<'_>,
+        take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), ModelError>,
+    ) -> Result<Usage, TaskError> {
+        let mut take = take;
+        let (cancel, sink) = (scope.cancel, scope.sink);
+        let progress = |share: f32| sink.progress(share, self.what);
+        let stop = || cancel.is_cancelled();
+        let plan = PairPlan { encoder: self.encoder, cut: self.cut, slice_texts: self.slice_texts, pairs_per_text: self.pairs_per_text };
+        let done = each_slice(plan, pairs, (&stop, &progress), |first, tokens| take(first, tokens, &stop));
+        let done = done.map_err(|error| match error {
+            ModelError::Input { reason } => TaskError::invalid(self.field, reason),
+            other => scope.error(other),
+        })?;
+        describe(scope, &done);
+        Ok(Usage { prompt_tokens: done.computed_tokens, total_tokens: done.computed_tokens })
+    }
+}
+
+/// What was done goes into the metadata: nothing is silent.
+fn describe(scope: &mut InferenceScope<'_>, done: &PairsDone) {
+    let info = scope.model.info();
+    let facts = [
+        ("architecture", json!(info.architecture)),
+        ("max_tokens", json!(info.max_tokens)),
+        ("token_counts", json!(done.token_counts)),
+        ("truncated", json!(done.truncated)),
+        ("notes", json!(info.notes)),
+    ];
+    scope.metadata.extend(facts.map(|(key, value)| (key.to_owned(), value)));
+}

@@ -1,0 +1,95 @@
+//! A call that is one model task: submitted, awaited, cancelled when its caller goes away, and answered off the asynchronous threads.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use chrono::Utc;
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::gate::Caller;
+use super::state::AppState;
+use crate::task::{Parts, Submission, Task, TaskError, TaskId, TaskPriority, TaskResult, TaskType};
+
+/// Longest name of a model.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// What a model task answered.
+pub(crate) struct Answered {
+    pub(crate) id: TaskId,
+    pub(crate) result: TaskResult,
+    pub(crate) parts: Parts,
+}
+
+/// Submits a model task and waits for it. Errors: the task's; 503 when the worker stops first.
+pub(crate) async fn infer(state: &AppState, caller: &Caller, data: Value) -> Result<Answered, ApiError> {
+    let deadline = Utc::now() + state.options().limits.wait_max;
+    let task = Task::new(TaskType::ModelInference, TaskPriority::Normal, data);
+    let id = state.manager().submit(Submission::new(task).submitter(&*caller.0).deadline(deadline)).await.map_err(openai)?;
+    let mut abandoned = CancelOnDrop { state, id: Some(id) };
+    let result = tokio::select! {
+        result = state.manager().wait(&id) => result.map_err(openai)?,
+        () = state.shutdown().cancelled() => return Err(TaskError::ShuttingDown.into()),
+    };
+    abandoned.id = None;
+    Ok(Answered { id, result, parts: state.manager().parts(&id)? })
+}
+
+/// Cancels the task of a caller who goes away before the answer: dropping the handler's future drops this.
+struct CancelOnDrop<'s> {
+    state: &'s AppState,
+    id: Option<TaskId>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let manager = self.state.manager().clone();
+        self.state.after_work().spawn(async move {
+            match manager.cancel_with_reason(&id, "the caller disconnected".into()).await {
+                Ok(()) | Err(TaskError::AlreadyTerminal { .. } | TaskError::NotFound { .. }) => {}
+                Err(error) => tracing::warn!(%id, %error, "could not cancel the task of a disconnected caller"),
+            }
+        });
+    }
+}
+
+/// OpenAI clients know `model_not_found`.
+fn openai(error: TaskError) -> ApiError {
+    let missing = matches!(error, TaskError::ModelMissing { .. });
+    let error = ApiError::from(error);
+    if missing { error.code("model_not_found") } else { error }
+}
+
+/// A JSON answer, made and written on a thread that may take the time. Errors: those of `make`; 500 for a value that cannot be written.
+pub(crate) async fn written<T: serde::Serialize>(
+    make: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let text = tokio::task::spawn_blocking(move || {
+        serde_json::to_vec(&make()?)
+            .map_err(|error| ApiError::from(TaskError::internal("the answer could not be written", error.to_string())))
+    });
+    let text = text.await.map_err(|panicked| TaskError::internal("the answer could not be written", panicked.to_string()))??;
+    Ok(json_response(text))
+}
+
+/// Bytes of JSON as an answer.
+pub(crate) fn json_response(text: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A model's name as clients may send it: no path of this host. Errors: 400 `invalid_model_name`.
+pub(crate) fn checked_model(model: String) -> Result<String, ApiError> {
+    let plain = model.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b'@' | b':' | b'+'));
+    let segments = || model.split('/').all(|segment| !segment.is_empty() && !segment.starts_with('.'));
+    if (1..=MODEL_BYTES_MAX).contains(&model.len()) && plain && segments() {
+        return Ok(model);
+    }
+    Err(ApiError::bad(
+        "invalid_model_name",
+        format!("a model's name has 1 to {MODEL_BYTES_MAX} letters, digits and -_.@:+ between slashes"),
+    )
+    .param("model"))
+}
