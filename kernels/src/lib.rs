@@ -13,6 +13,7 @@ mod error;
 pub mod gemm;
 mod gpu;
 pub mod isa;
+mod lanes;
 pub mod matmul;
 pub mod norm;
 pub mod normalize;

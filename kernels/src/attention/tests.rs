@@ -33,7 +33,7 @@ fn check(offsets: &[usize], spec: &AttentionSpec<'_>) {
         for precision in [Precision::Exact, Precision::Bf16] {
             let spec = AttentionSpec { precision, ..*spec };
             let mut out = vec![f32::NAN; tokens * spec.heads * spec.head_dim];
-            attention_on(isa, (Input::F32(&qkv), offsets), &spec, (&mut out, &never_stop)).unwrap();
+            attention_on(isa, (Input::F32(&qkv), offsets), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
             let bound = tolerance::attention(precision == Precision::Exact);
             for (at, (got, exact)) in out.iter().zip(&truth).enumerate() {
                 assert!((f64::from(*got) - exact).abs() <= bound, "{isa} {spec:?} {offsets:?} number {at}: {got}, exactly {exact}");
@@ -82,7 +82,7 @@ fn a_sequence_is_the_same_in_any_batch_and_on_any_number_of_threads() {
         let run = |qkv: &[f32], offsets: &[usize], threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0f32; offsets[offsets.len() - 1] * 64];
-            pool.install(|| attention_on(isa, (Input::F32(qkv), offsets), &PLAIN, (&mut out, &never_stop))).unwrap();
+            pool.install(|| attention_on(isa, (Input::F32(qkv), offsets), &PLAIN, (Output::F32(&mut out), &never_stop))).unwrap();
             out
         };
         let together = run(&qkv, &[0, 33, 40, 100], 1);
@@ -97,7 +97,7 @@ fn special_values_stay_in_their_sequence() {
         let clean = noise(6, 20 * PLAIN.row());
         let run = |qkv: &[f32]| {
             let mut out = vec![0f32; 20 * 64];
-            attention_on(isa, (Input::F32(qkv), &[0, 10, 20]), &PLAIN, (&mut out, &never_stop)).unwrap();
+            attention_on(isa, (Input::F32(qkv), &[0, 10, 20]), &PLAIN, (Output::F32(&mut out), &never_stop)).unwrap();
             out
         };
         let expected = run(&clean);
@@ -116,7 +116,7 @@ fn special_values_stay_in_their_sequence() {
 fn sizes_that_do_not_fit_are_refused() {
     let qkv = noise(1, 4 * PLAIN.row());
     let run = |qkv: &[f32], offsets: &[usize], spec: &AttentionSpec<'_>, out: usize| {
-        attention(Input::F32(qkv), offsets, spec, (&mut vec![0f32; out], &never_stop)).is_err()
+        attention(Input::F32(qkv), offsets, spec, (Output::F32(&mut vec![0f32; out]), &never_stop)).is_err()
     };
     assert!(run(&qkv[1..], &[0, 4], &PLAIN, 256));
     assert!(run(&qkv, &[0, 4], &PLAIN, 255));
@@ -126,6 +126,6 @@ fn sizes_that_do_not_fit_are_refused() {
     assert!(run(&qkv, &[0, 4], &AttentionSpec { heads: 0, ..PLAIN }, 0));
     assert!(run(&qkv, &[0, 4], &AttentionSpec { kv_heads: 3, ..PLAIN }, 256));
     assert!(run(&qkv, &[0, 4], &AttentionSpec { distance_bias: Some(&[1.0; 4]), ..PLAIN }, 256));
-    let stopped = attention(Input::F32(&qkv), &[0, 4], &PLAIN, (&mut [0.0; 256], &|| true));
+    let stopped = attention(Input::F32(&qkv), &[0, 4], &PLAIN, (Output::F32(&mut [0.0; 256]), &|| true));
     assert_eq!(stopped, Err(KernelError::Stopped));
 }
