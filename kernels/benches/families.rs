@@ -10,11 +10,15 @@ use tallow_kernels::activation::{Activation, Grade, apply_graded, gate_on};
 use tallow_kernels::attention::{AttentionSpec, Mask, attention_on};
 use tallow_kernels::gemm::{Input, Output, Precision};
 use tallow_kernels::norm::{Norm, Target, add_normalize_on, normalize_on};
+use tallow_kernels::rotary::{Order, RotarySpec, RotaryTable, Scaling, rotate_on};
 use tallow_kernels::{Isa, never_stop};
+
+/// Its name, and what measures it on one level.
+type Family = (&'static str, fn(Isa));
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let families: [(&str, fn(Isa)); 3] = [("activation", activation), ("norm", norm), ("attention", attention)];
+    let families: [Family; 4] = [("activation", activation), ("norm", norm), ("attention", attention), ("rotary", rotary)];
     for (name, family) in families {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             Isa::available().into_iter().for_each(family);
@@ -121,5 +125,18 @@ fn attention(isa: Isa) {
                 seconds * 1e9 / (sequences * len * heads) as f64
             );
         }
+    }
+}
+
+/// Numbers turned per second.
+fn rotary(isa: Isa) {
+    let table = RotaryTable::new(64, 512, 10_000.0, Scaling::None).expect("a table");
+    let positions: Vec<u32> = (0..512).collect();
+    let mut rows = noise(512 * 36 * 64);
+    for order in [Order::Halves, Order::Pairs] {
+        let spec = RotarySpec { row: 36 * 64, heads: 24, head_dim: 64, order, table: &table };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
+        let seconds = pool.install(|| fastest(|| rotate_on(isa, Output::F32(&mut rows), &positions, &spec).expect("sizes fit")));
+        println!("rotary {isa} {order:?}: {:.2} G numbers/s", (512 * 24 * 64) as f64 / seconds / 1e9);
     }
 }

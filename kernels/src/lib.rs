@@ -19,6 +19,7 @@ pub mod norm;
 pub mod normalize;
 pub mod pool;
 pub mod quantize;
+pub mod rotary;
 mod rows;
 pub mod threads;
 pub mod tolerance;
