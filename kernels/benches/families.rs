@@ -93,7 +93,9 @@ fn norm(isa: Isa) {
 
 /// Multiplications and additions of both products per second, softmax included in the time.
 fn attention(isa: Isa) {
-    for (sequences, len, heads, head_dim) in [(32, 128, 12, 32), (8, 512, 12, 64), (2, 512, 16, 128), (64, 16, 12, 32)] {
+    for (sequences, len, heads, head_dim) in
+        [(2, 128, 12, 32), (1, 512, 4, 64), (1, 512, 2, 128), (16, 16, 12, 32), (8, 32, 12, 32), (4, 64, 12, 64)]
+    {
         for precision in [Precision::Exact, Precision::Bf16] {
             let spec = AttentionSpec {
                 heads,

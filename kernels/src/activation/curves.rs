@@ -100,10 +100,16 @@ unsafe fn polynomial<L: Lanes, const N: usize>(x: L, coefficients: [f32; N]) -> 
 /// `e^x`, relative error about 1.2e-7; 0.0 from -104 down, infinity from 88.73 up. Safety: as [`Lanes`].
 #[inline(always)]
 pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
+    // SAFETY: the caller is compiled for the level of `L`.
+    unsafe { exp_bounded(L::splat(-104.0).max(L::splat(89.0).min(x))) }
+}
+
+/// [`exp`] for arguments of -104..=89. Safety: as [`Lanes`].
+#[inline(always)]
+unsafe fn exp_bounded<L: Lanes>(x: L) -> L {
     const TERMS: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // SAFETY: the caller is compiled for the level of `L`.
     unsafe {
-        let x = L::splat(-104.0).max(L::splat(89.0).min(x));
         let power = x.mul(L::splat(std::f32::consts::LOG2_E)).round();
         let rest = power.mul_add(L::splat(2.121_944_4e-4), power.mul_add(L::splat(-0.693_359_4), x));
         let sum = polynomial(rest, TERMS).mul_add(rest.mul(rest), rest.add(L::splat(1.0)));
@@ -111,13 +117,39 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
     }
 }
 
+/// [`exp`] for arguments up to 0, with 0.0 in place of results below the normal range: they would be rounded to zero behind the sum anyway, and cost
+/// many times more. Safety: as [`Lanes`].
+#[inline(always)]
+pub(crate) unsafe fn exp_falling<L: Lanes>(x: L) -> L {
+    const LOWEST: f32 = -87.0;
+    // SAFETY: the caller is compiled for the level of `L`.
+    unsafe { x.if_below(L::splat(LOWEST), L::splat(0.0), exp_bounded(L::splat(LOWEST).max(x))) }
+}
+
+/// [`exp_near`], likewise. Safety: as [`Lanes`].
+#[inline(always)]
+pub(crate) unsafe fn exp_falling_near<L: Lanes>(x: L) -> L {
+    const LOWEST: f32 = -125.0;
+    // SAFETY: the caller is compiled for the level of `L`.
+    unsafe {
+        let x = x.mul(L::splat(std::f32::consts::LOG2_E));
+        x.if_below(L::splat(LOWEST), L::splat(0.0), exp2_near(L::splat(LOWEST).max(x)))
+    }
+}
+
 /// `e^x` with a relative error of 8e-5, for arguments up to 88. Safety: as [`Lanes`].
 #[inline(always)]
 pub(crate) unsafe fn exp_near<L: Lanes>(x: L) -> L {
+    // SAFETY: the caller is compiled for the level of `L`.
+    unsafe { exp2_near(L::splat(-150.0).max(x.mul(L::splat(std::f32::consts::LOG2_E)))) }
+}
+
+/// `2^x` for arguments of -150..=127, as [`exp_near`]. Safety: as [`Lanes`].
+#[inline(always)]
+unsafe fn exp2_near<L: Lanes>(x: L) -> L {
     const TERMS: [f32; 4] = [0.055_171_665, 0.242_611_13, 0.693_260_97, 0.999_928_06];
     // SAFETY: the caller is compiled for the level of `L`.
     unsafe {
-        let x = L::splat(-150.0).max(x.mul(L::splat(std::f32::consts::LOG2_E)));
         let power = x.round();
         polynomial(x.sub(power), TERMS).times_two_to(power)
     }

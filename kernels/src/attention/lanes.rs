@@ -1,7 +1,7 @@
 //! Attention on `f32` lanes: blocks of keys are turned into columns and multiplied with the queries tile by tile; each tile's scores go through an
 //! online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867) and on to the values while they are in the first cache.
 
-use super::piece::{BLOCK_KEYS, Piece, Scratch, add_biases};
+use super::piece::{Piece, Scratch, add_biases, shrink_of};
 use crate::Stop;
 use crate::activation::curves;
 use crate::lanes::{Element, Lanes, on_lanes};
@@ -9,6 +9,11 @@ use crate::lanes::{Element, Lanes, on_lanes};
 on_lanes! {
     pub(super) fn run[T: Element, O: Element](piece: &Piece<'_, T, O>, scratch: &mut Scratch, stop: Stop<'_>) = body
 }
+
+/// Queries of a piece.
+pub(super) const PIECE_QUERIES: usize = 128;
+/// Keys that are scored together: the block's keys and its values are 16 KB each with heads of 64.
+pub(super) const BLOCK_KEYS: usize = 64;
 
 /// Rows of a tile of queries: as many as leave room for sums, operands and one query in the registers.
 const fn tile_rows<L: Lanes>() -> usize {
@@ -190,11 +195,11 @@ unsafe fn softmax<L: Lanes, T, O>(
         let base = if highest == f32::NEG_INFINITY { 0.0 } else { highest };
         let mut sums = L::splat(0.0);
         for at in vectors() {
-            let term = curves::exp(L::load(address.add(at)).sub(L::splat(base)));
+            let term = curves::exp_falling(L::load(address.add(at)).sub(L::splat(base)));
             sums = sums.add(term);
             term.store(address.add(at));
         }
-        let shrink = if *largest == highest { 1.0 } else { (*largest - base).exp() };
+        let shrink = shrink_of::<L>(*largest, highest);
         *total = *total * shrink + sums.sum_across();
         *largest = highest;
         shrink

@@ -3,6 +3,8 @@
 //! Work is cut into pieces: some queries of one head of one sequence. Keys are taken block by block through an online softmax, so memory does not grow
 //! with the sequence. A row's result depends on its own sequence alone: not on the batch, not on the threads, not on how the work was cut.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod lanes;
 mod piece;
 mod reference;
@@ -18,7 +20,7 @@ use rayon::prelude::*;
 use crate::gemm::{Input, Output, Precision};
 use crate::lanes::Element;
 use crate::{Isa, KernelError, Stop};
-use piece::{PIECE_QUERIES, Piece, Scratch};
+use piece::{Piece, Scratch};
 
 pub use reference::attention as reference_attention;
 
@@ -174,7 +176,7 @@ fn pieces<T: Element, O: Element>(
 ) -> Result<(), KernelError> {
     let sequences = || offsets.windows(2).map(|pair| pair[0]..pair[1]).filter(|tokens| !tokens.is_empty());
     let cut = |tokens: Range<usize>| {
-        let firsts = (0..tokens.len()).step_by(PIECE_QUERIES);
+        let firsts = (0..tokens.len()).step_by(blocks(level(isa, spec, tokens.len())).0);
         (0..spec.heads)
             .flat_map(move |head| firsts.clone().map(move |first| (head, first)))
             .map(move |(head, first)| (tokens.clone(), head, first))
@@ -183,16 +185,19 @@ fn pieces<T: Element, O: Element>(
     let shared = Shared(out.as_mut_ptr());
     let width = spec.heads * spec.head_dim;
     let compute = |scratch: &mut Scratch, (tokens, head, first): &(Range<usize>, usize, usize)| {
+        let isa = level(isa, spec, tokens.len());
+        let (piece_queries, block_keys) = blocks(isa);
         let piece = Piece {
             spec,
             source: qkv[tokens.start * spec.row()..].as_ptr(),
             out: shared.address().wrapping_add(tokens.start * width + head * spec.head_dim),
             len: tokens.len(),
             head: *head,
-            queries: *first..tokens.len().min(first + PIECE_QUERIES),
+            queries: *first..tokens.len().min(first + piece_queries),
+            block_keys,
         };
         // SAFETY: source and output hold all tokens of the sequence, as was checked; other pieces write other numbers.
-        unsafe { lanes::run(isa, &piece, scratch, stop) };
+        unsafe { run(isa, &piece, scratch, stop) };
         if stop() { Err(KernelError::Stopped) } else { Ok(()) }
     };
     let products = sequences().map(|tokens| tokens.len() * tokens.len()).sum::<usize>().saturating_mul(width);
@@ -201,4 +206,36 @@ fn pieces<T: Element, O: Element>(
         return all.iter().try_for_each(|piece| compute(&mut scratch, piece));
     }
     all.par_iter().try_for_each_init(Scratch::default, compute)
+}
+
+/// The level that computes a sequence of `len` tokens: short ones do not fill the tiles.
+fn level(isa: Isa, spec: &AttentionSpec<'_>, len: usize) -> Isa {
+    match isa {
+        Isa::Amx(proof) if len <= if spec.precision == Precision::Exact { 32 } else { 16 } => Isa::Avx512(proof.avx512()),
+        _ => isa,
+    }
+}
+
+/// Queries of a piece and keys of a block, as suits the level.
+fn blocks(isa: Isa) -> (usize, usize) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx(_) => (amx::PIECE_QUERIES, amx::BLOCK_KEYS),
+        _ => (lanes::PIECE_QUERIES, lanes::BLOCK_KEYS),
+    }
+}
+
+/// Computes a piece.
+///
+/// # Safety
+/// Source and output of the piece are good for all its tokens.
+unsafe fn run<T: Element, O: Element>(isa: Isa, piece: &Piece<'_, T, O>, scratch: &mut Scratch, stop: Stop<'_>) {
+    // SAFETY (both calls): the caller's promise.
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: see above.
+        Isa::Amx(proof) => unsafe { amx::run((proof, piece.spec.precision == Precision::Exact), piece, scratch, stop) },
+        // SAFETY: see above.
+        _ => unsafe { lanes::run(isa, piece, scratch, stop) },
+    }
 }

@@ -3,11 +3,8 @@
 use std::ops::Range;
 
 use super::AttentionSpec;
-
-/// Queries of a piece.
-pub(super) const PIECE_QUERIES: usize = 128;
-/// Keys that are scored together. Blocks of keys begin at its multiples whatever the piece, so that the piece has no part in the result.
-pub(super) const BLOCK_KEYS: usize = 64;
+use crate::activation::curves;
+use crate::lanes::Lanes;
 
 /// Some queries of one head of one sequence. Rows of `source` and `out` are the sequence's.
 pub(super) struct Piece<'a, T, O> {
@@ -20,24 +17,30 @@ pub(super) struct Piece<'a, T, O> {
     pub len: usize,
     pub head: usize,
     pub queries: Range<usize>,
+    /// Keys that are scored together. Blocks begin at its multiples whatever the piece, so that the piece has no part in the result.
+    pub block_keys: usize,
 }
 
 impl<T, O> Piece<'_, T, O> {
     /// The head's numbers of query, key or value of a token. The address lies inside the source for tokens below `len`.
+    #[inline(always)]
     pub(super) fn query(&self, token: usize) -> *const T {
         self.source.wrapping_add(token * self.spec.row() + self.head * self.spec.head_dim)
     }
 
+    #[inline(always)]
     pub(super) fn key(&self, token: usize) -> *const T {
         let head = self.spec.heads + self.head / (self.spec.heads / self.spec.kv_heads);
         self.source.wrapping_add(token * self.spec.row() + head * self.spec.head_dim)
     }
 
+    #[inline(always)]
     pub(super) fn value(&self, token: usize) -> *const T {
         self.key(token).wrapping_add(self.spec.kv_heads * self.spec.head_dim)
     }
 
     /// Where a query's result goes.
+    #[inline(always)]
     pub(super) fn out(&self, token: usize) -> *mut O {
         self.out.wrapping_add(token * self.spec.heads * self.spec.head_dim)
     }
@@ -46,18 +49,20 @@ impl<T, O> Piece<'_, T, O> {
     pub(super) fn blocks(&self, queries: Range<usize>) -> Range<usize> {
         let first = self.spec.mask.keys(queries.start, self.len).start;
         let end = self.spec.mask.keys(queries.end - 1, self.len).end;
-        first / BLOCK_KEYS..end.div_ceil(BLOCK_KEYS)
+        first / self.block_keys..end.div_ceil(self.block_keys)
     }
 
     /// The keys of a block that a query sees, counted from the block's first key.
+    #[inline]
     pub(super) fn seen(&self, query: usize, block: usize) -> Range<usize> {
         let keys = self.spec.mask.keys(query.min(self.len - 1), self.len);
-        let first = block * BLOCK_KEYS;
-        let bounded = |key: usize| key.saturating_sub(first).min(BLOCK_KEYS);
+        let first = block * self.block_keys;
+        let bounded = |key: usize| key.saturating_sub(first).min(self.block_keys);
         bounded(keys.start)..bounded(keys.end)
     }
 
     /// The biases of this head by distance, if any.
+    #[inline]
     pub(super) fn biases(&self) -> Option<&[f32]> {
         let count = self.spec.distance_bias?.len() / self.spec.heads;
         self.spec.distance_bias.map(|bias| &bias[self.head * count..][..count])
@@ -77,20 +82,43 @@ pub(super) fn add_biases(scores: &mut [f32], biases: &[f32], (query, first): (us
     }
 }
 
+/// What sums are multiplied with when the largest score grows from `before` to `now`. Safety: as [`Lanes`].
+#[inline(always)]
+pub(super) unsafe fn shrink_of<L: Lanes>(before: f32, now: f32) -> f32 {
+    // Nothing was summed before the first score, so there is nothing to shrink.
+    if before == now || before == f32::NEG_INFINITY {
+        return 1.0;
+    }
+    let mut shrink = 0.0;
+    // SAFETY: one number is written; the caller is compiled for the level. On lanes, because a call would save all registers.
+    unsafe { curves::exp_falling(L::splat(before - now)).store_part(&raw mut shrink, 1) };
+    shrink
+}
+
+/// A line of the cache: rows of tiles and vectors that begin at one are read in one access.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[allow(dead_code, reason = "read through slices of numbers")] [f32; 16]);
+
 /// Memory of a thread, kept from piece to piece. What it holds between pieces has no meaning.
 #[derive(Default)]
 pub(super) struct Scratch {
-    numbers: Vec<f32>,
+    lines: Vec<Line>,
 }
 
 impl Scratch {
-    /// As many pieces of memory as sizes, each of at least that many numbers.
+    /// As many parts as sizes, each of at least that many numbers and beginning at a line of the cache.
     pub(super) fn numbers<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
-        let total = sizes.iter().sum();
-        if self.numbers.len() < total {
-            self.numbers.resize(total, 0.0);
+        let lines = sizes.map(|size| size.div_ceil(16));
+        let total = lines.iter().sum();
+        if self.lines.len() < total {
+            self.lines.resize(total, Line([0.0; 16]));
         }
-        let mut rest = self.numbers.as_mut_slice();
-        sizes.map(|size| rest.split_off_mut(..size).expect("the sizes add up to the whole"))
+        let mut rest = self.lines.as_mut_slice();
+        lines.map(|count| {
+            let part = rest.split_off_mut(..count).expect("the sizes add up to the whole");
+            // SAFETY: a line is sixteen numbers and nothing else.
+            unsafe { std::slice::from_raw_parts_mut(part.as_mut_ptr().cast(), 16 * count) }
+        })
     }
 }

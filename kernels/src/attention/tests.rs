@@ -35,6 +35,10 @@ fn check(offsets: &[usize], spec: &AttentionSpec<'_>) {
             let mut out = vec![f32::NAN; tokens * spec.heads * spec.head_dim];
             attention_on(isa, (Input::F32(&qkv), offsets), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
             let bound = tolerance::attention(precision == Precision::Exact);
+            if tokens > 500 {
+                let errors = out.iter().zip(&truth).map(|(got, exact)| (f64::from(*got) - exact).abs());
+                println!("{isa} {precision:?} {:?}: worst error {:.2e}", spec.mask, errors.fold(0.0, f64::max));
+            }
             for (at, (got, exact)) in out.iter().zip(&truth).enumerate() {
                 assert!((f64::from(*got) - exact).abs() <= bound, "{isa} {spec:?} {offsets:?} number {at}: {got}, exactly {exact}");
             }
@@ -88,6 +92,49 @@ fn a_sequence_is_the_same_in_any_batch_and_on_any_number_of_threads() {
         let together = run(&qkv, &[0, 33, 40, 100], 1);
         assert_eq!(together, run(&qkv, &[0, 33, 40, 100], 4), "{isa}");
         assert_eq!(together[33 * 64..40 * 64], run(&qkv[33 * PLAIN.row()..40 * PLAIN.row()], &[0, 7], 2), "{isa}");
+    }
+}
+
+#[test]
+fn long_sequences_agree_with_the_reference() {
+    let bias = noise(9, 2 * 41);
+    for mask in [Mask::Full, Mask::Causal, Mask::Window { left: 150, right: 10 }] {
+        check(&[0, 530], &AttentionSpec { mask, distance_bias: Some(&bias), ..PLAIN });
+    }
+}
+
+#[test]
+fn what_comes_later_does_not_change_what_causal_queries_saw() {
+    let qkv = noise(5, 530 * PLAIN.row());
+    for isa in Isa::available() {
+        for precision in [Precision::Exact, Precision::Bf16] {
+            let spec = AttentionSpec { mask: Mask::Causal, precision, ..PLAIN };
+            let run = |tokens: usize| {
+                let mut out = vec![0f32; tokens * 64];
+                let input = Input::F32(&qkv[..tokens * PLAIN.row()]);
+                attention_on(isa, (input, &[0, tokens]), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
+                out
+            };
+            let whole = run(530);
+            for tokens in [65, 130, 300, 513] {
+                assert_eq!(run(tokens), whole[..tokens * 64], "{isa} {precision:?} {tokens}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bf16_is_read_as_it_is_and_written_rounded() {
+    use half::bf16;
+    for isa in Isa::available() {
+        let halves: Vec<bf16> = noise(8, 40 * PLAIN.row()).iter().map(|value| bf16::from_f32(*value)).collect();
+        let wide: Vec<f32> = halves.iter().map(|value| value.to_f32()).collect();
+        let (mut out, mut out_half) = (vec![0f32; 40 * 64], vec![bf16::ZERO; 40 * 64]);
+        attention_on(isa, (Input::F32(&wide), &[0, 40]), &PLAIN, (Output::F32(&mut out), &never_stop)).unwrap();
+        attention_on(isa, (Input::Bf16(&halves), &[0, 40]), &PLAIN, (Output::Bf16(&mut out_half), &never_stop)).unwrap();
+        for (out, half) in out.iter().zip(&out_half) {
+            assert_eq!(bf16::from_f32(*out), *half, "{isa}");
+        }
     }
 }
 

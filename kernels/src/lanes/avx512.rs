@@ -75,6 +75,37 @@ impl Lanes for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn turn(source: *const f32, target: *mut f32, row: usize) {
+        // SAFETY: see above; the caller grants the square and the sixteen rows of the target.
+        unsafe {
+            // Four by four inside each quarter of the registers, then the quarters.
+            let mut fours = [_mm512_setzero_ps(); 16];
+            for at in (0..16).step_by(4) {
+                let row = source.add(16 * at);
+                let (first, second) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16)));
+                let (third, fourth) = (_mm512_loadu_ps(row.add(32)), _mm512_loadu_ps(row.add(48)));
+                let low = (_mm512_castps_pd(_mm512_unpacklo_ps(first, second)), _mm512_castps_pd(_mm512_unpacklo_ps(third, fourth)));
+                let high = (_mm512_castps_pd(_mm512_unpackhi_ps(first, second)), _mm512_castps_pd(_mm512_unpackhi_ps(third, fourth)));
+                fours[at] = _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1));
+                fours[at + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1));
+                fours[at + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1));
+                fours[at + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1));
+            }
+            let place = |column: usize| target.add(column * row);
+            for at in 0..4 {
+                let top = _mm512_shuffle_f32x4::<0x88>(fours[at], fours[at + 4]);
+                let bottom = _mm512_shuffle_f32x4::<0x88>(fours[at + 8], fours[at + 12]);
+                _mm512_storeu_ps(place(at), _mm512_shuffle_f32x4::<0x88>(top, bottom));
+                _mm512_storeu_ps(place(at + 8), _mm512_shuffle_f32x4::<0xDD>(top, bottom));
+                let top = _mm512_shuffle_f32x4::<0xDD>(fours[at], fours[at + 4]);
+                let bottom = _mm512_shuffle_f32x4::<0xDD>(fours[at + 8], fours[at + 12]);
+                _mm512_storeu_ps(place(at + 4), _mm512_shuffle_f32x4::<0x88>(top, bottom));
+                _mm512_storeu_ps(place(at + 12), _mm512_shuffle_f32x4::<0xDD>(top, bottom));
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum_across(self) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(self) }
