@@ -1,4 +1,9 @@
 //! `extract`: regular expressions that never backtrack.
+//!
+//! The search for one match takes time linear in the rest of the text. All matches together can take time with the square of its length: where the
+//! expression looks to the end of the text before it settles for a short match, each match costs a search to the end. An effort limit bounds that.
+
+use std::time::{Duration, Instant};
 
 use regex::{Regex, RegexBuilder};
 
@@ -8,7 +13,7 @@ use super::{Operation, TextScope, TextState};
 use crate::executor::operation::Cost;
 use crate::task::text::{
     ExtractGroup, ExtractMatch, ExtractOutput, ExtractRequest, GROUPS_MAX, MATCHES_MAX, PATTERN_BYTES_MAX, TextAnswer, TextRequest,
-    check_range,
+    TruncatedBy, check_range,
 };
 use crate::task::{CancelHandle, Parts, TaskError};
 
@@ -24,11 +29,12 @@ impl Operation<TextState> for Extract {
     type Request = ExtractRequest;
     type Output = TextAnswer<ExtractOutput>;
     const NAME: &'static str = "extract";
-    const SUMMARY: &'static str = "Finds a regular expression, with groups and offsets, in linear time.";
+    const SUMMARY: &'static str = "Finds a regular expression, with groups and offsets, without backtracking and within an effort limit.";
 
     fn check(request: &ExtractRequest, _state: &TextState, _parts: &Parts) -> Result<Cost, TaskError> {
         let input = request.input()?;
         check_range("matches_max", request.matches_max, 1..=MATCHES_MAX)?;
+        check_range("effort_ms", usize::try_from(request.effort_ms).unwrap_or(usize::MAX), 1..=60_000)?;
         let groups = compile(request)?.captures_len();
         if groups > GROUPS_MAX + 1 {
             return Err(TaskError::invalid("pattern", format!("found {} groups; at most {GROUPS_MAX} are allowed", groups - 1)));
@@ -43,7 +49,8 @@ impl Operation<TextState> for Extract {
 
     fn run(request: &ExtractRequest, scope: &TextScope<'_>) -> Result<TextAnswer<ExtractOutput>, TaskError> {
         let regex = compile(request)?;
-        answer(request, scope, |text| extract(text, &regex, request.matches_max, scope.cancel))
+        let bounds = Bounds { matches_max: request.matches_max, deadline: Instant::now() + Duration::from_millis(request.effort_ms) };
+        answer(request, scope, |text| extract(text, &regex, &bounds, scope.cancel))
     }
 }
 
@@ -62,17 +69,27 @@ fn compile(request: &ExtractRequest) -> Result<Regex, TaskError> {
         .map_err(|error| TaskError::invalid("pattern", error.to_string()))
 }
 
-fn extract(text: &str, regex: &Regex, matches_max: usize, cancel: &CancelHandle) -> Result<ExtractOutput, TaskError> {
+/// Where the list of matches ends at the latest.
+struct Bounds {
+    matches_max: usize,
+    deadline: Instant,
+}
+
+fn extract(text: &str, regex: &Regex, bounds: &Bounds, cancel: &CancelHandle) -> Result<ExtractOutput, TaskError> {
     let has_groups = regex.captures_len() > 1;
     let names: Vec<Option<&str>> = regex.capture_names().collect();
     let (mut starts, mut ends) = (CharOffsets::new(text), CharOffsets::new(text));
     let mut matches = Vec::new();
-    let mut truncated = false;
+    let mut truncated_by = None;
     // Spans first: that is the fast engine, and groups are then looked for inside the span only.
     for found in regex.find_iter(text) {
         cancel.check()?;
-        if matches.len() == matches_max {
-            truncated = true;
+        if matches.len() == bounds.matches_max {
+            truncated_by = Some(TruncatedBy::MatchesMax);
+            break;
+        }
+        if Instant::now() >= bounds.deadline {
+            truncated_by = Some(TruncatedBy::Effort);
             break;
         }
         let mut groups = Vec::new();
@@ -96,5 +113,5 @@ fn extract(text: &str, regex: &Regex, matches_max: usize, cancel: &CancelHandle)
             groups,
         });
     }
-    Ok(ExtractOutput { count: matches.len(), matches, truncated })
+    Ok(ExtractOutput { count: matches.len(), matches, truncated: truncated_by.is_some(), truncated_by })
 }

@@ -11,7 +11,7 @@ use unicode_script::{Script, UnicodeScript};
 
 use super::language::{check_language, resolve_language, stop_words};
 use super::normalize::collapse;
-use super::segment::{CHECK_EVERY, for_each_sentence, for_each_word_segment, map_blocks};
+use super::segment::{CHECK_EVERY, for_each_sentence, for_each_word_segment, map_sentence_blocks};
 use super::{DocumentOperation, TextScope, TextState};
 use crate::task::text::{Keyword, KeywordsOutput, KeywordsRequest, TOP_MAX, check_range, check_share};
 use crate::task::{CancelHandle, TaskError};
@@ -108,7 +108,7 @@ struct RawWord {
 
 impl<'a> Document<'a> {
     fn read(text: &'a str, stops: &HashSet<&'static str>, cancel: &CancelHandle) -> Result<Self, TaskError> {
-        let blocks = map_blocks(text, cancel, |block, offset| read_block(block, offset, cancel))?;
+        let blocks = map_sentence_blocks(text, cancel, |block, offset| read_block(block, offset, cancel))?;
         let mut ids: HashMap<String, u32> = HashMap::new();
         let mut words = Vec::new();
         let mut is_stop = Vec::new();

@@ -13,6 +13,8 @@ use crate::task::text::{DetectLanguageOutput, DetectLanguageRequest, LanguageCan
 /// A text up to this length (bytes) is looked at as a whole; of a longer one, slices of this length together, spread evenly.
 const EXAMINED_BYTES_MAX: usize = 128 * 1024;
 const SLICES: usize = 8;
+/// Han letters without kana are written by several languages: confidence grows with their number up to this one.
+const HAN_LETTERS_SURE: usize = 20;
 /// The most candidates, and the most scripts listed.
 const CANDIDATES_MAX: usize = 20;
 
@@ -205,7 +207,10 @@ impl DocumentOperation for DetectLanguage {
             [] => Lang::all().to_vec(),
             codes => codes.iter().filter_map(|code| KnownLanguage::from_code(code)).map(|known| known.lang).collect(),
         };
-        let mut candidates = Vec::new();
+        let han_cap = han_cap(&sample);
+        let mut candidates: Vec<LanguageCandidate> = Vec::new();
+        // What the candidates so far leave for those that follow.
+        let mut rest = 1.0;
         while candidates.len() < request.top && !allowed.is_empty() {
             scope.cancel.check()?;
             let Some(info) = Detector::with_allowlist(allowed.clone()).detect(&sample) else { break };
@@ -214,7 +219,11 @@ impl DocumentOperation for DetectLanguage {
                 break;
             }
             allowed.retain(|lang| *lang != info.lang());
-            candidates.push(candidate(info.lang(), info.confidence()));
+            let mut next = candidate(info.lang(), info.confidence());
+            let cap = candidates.last().map_or(han_cap, |before| before.confidence);
+            next.confidence = (next.confidence * rest).min(cap);
+            rest = (rest - next.confidence).max(0.0);
+            candidates.push(next);
         }
         let best = candidates.first();
         Ok(DetectLanguageOutput {
@@ -235,6 +244,19 @@ fn candidate(lang: Lang, confidence: f64) -> LanguageCandidate {
     let known = KnownLanguage::of(lang);
     let confidence = if confidence.is_finite() { confidence.clamp(0.0, 1.0) } else { 0.0 };
     LanguageCandidate { language: lang.code().into(), language_iso1: known.iso1.into(), name: lang.eng_name().into(), confidence }
+}
+
+/// The most that a text may say about its language: 1, but less for a few Han letters.
+fn han_cap(sample: &str) -> f64 {
+    let mut han_count = 0_usize;
+    for character in sample.chars().filter(|character| character.is_alphabetic()) {
+        match character.script() {
+            Script::Han => han_count += 1,
+            Script::Common | Script::Inherited => {}
+            _ => return 1.0,
+        }
+    }
+    if han_count == 0 { 1.0 } else { (han_count as f64 / HAN_LETTERS_SURE as f64).min(1.0) }
 }
 
 fn scripts(sample: &str) -> Vec<ScriptShare> {

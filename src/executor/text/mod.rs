@@ -13,6 +13,7 @@ mod frequencies;
 mod html;
 mod keywords;
 mod language;
+mod lines;
 mod normalize;
 mod offsets;
 mod pii;

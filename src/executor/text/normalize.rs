@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use caseless::Caseless;
-use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::{UnicodeNormalization, is_nfc, is_nfd, is_nfkc, is_nfkd};
 use unicode_script::{Script, UnicodeScript};
 
 use super::html::html_to_text;
@@ -32,54 +32,66 @@ impl DocumentOperation for Normalize {
         let text = if request.html { Cow::Owned(html_to_text(text)?) } else { Cow::Borrowed(text) };
         // A line feed stays what it is in every step up to white space, so blocks are cleaned one by one.
         let blocks = map_blocks(&text, scope.cancel, |block, _offset| Ok(clean_block(block, request)))?;
+        drop(text);
         let mut cleaned = blocks.concat();
+        drop(blocks);
         match request.whitespace {
             WhitespaceRule::Keep => {}
             WhitespaceRule::Trim => cleaned = cleaned.trim().to_owned(),
             WhitespaceRule::Lines => cleaned = tidy_lines(&cleaned),
             WhitespaceRule::Collapse => cleaned = collapse(&cleaned),
         }
+        if request.line_endings == LineEndings::Crlf {
+            cleaned = cleaned.replace('\n', "\r\n");
+        }
         Ok(TextOutput { text: cleaned })
     }
 }
 
+/// All steps but white space and CR LF. Characters are removed before the form is applied, since what they kept apart may compose, and the form is
+/// applied again at the end, since case and accents leave it.
 fn clean_block(block: &str, request: &NormalizeRequest) -> String {
     let mut text = match request.line_endings {
         LineEndings::Keep => block.to_owned(),
-        LineEndings::Lf => with_line_feeds(block),
-        LineEndings::Crlf => with_line_feeds(block).replace('\n', "\r\n"),
+        LineEndings::Lf | LineEndings::Crlf => with_line_feeds(block),
     };
-    if !text.is_ascii() {
-        text = match request.form {
-            UnicodeForm::Nfc => text.nfc().collect(),
-            UnicodeForm::Nfd => text.nfd().collect(),
-            UnicodeForm::Nfkc => text.nfkc().collect(),
-            UnicodeForm::Nfkd => text.nfkd().collect(),
-            UnicodeForm::None => text,
-        };
-    }
     if request.strip_control {
         text.retain(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
     }
     if request.strip_zero_width {
         text.retain(|c| !is_zero_width(c));
     }
+    text = with_form(text, request.form);
     if request.straighten_quotes {
         text = straighten(&text);
     }
+    let mut form = request.form;
     if request.strip_accents && !text.is_ascii() {
         text = strip_accents(&text);
-        // Decomposition was only a means: the asked form holds again.
-        text = match request.form {
-            UnicodeForm::Nfc | UnicodeForm::Nfkc | UnicodeForm::None => text.nfc().collect(),
-            UnicodeForm::Nfd | UnicodeForm::Nfkd => text,
-        };
+        // Decomposition was only a means.
+        if form == UnicodeForm::None {
+            form = UnicodeForm::Nfc;
+        }
     }
-    match request.case {
+    text = match request.case {
         CaseFolding::Keep => text,
         CaseFolding::Lower => text.to_lowercase(),
         CaseFolding::Upper => text.to_uppercase(),
         CaseFolding::Fold => text.chars().default_case_fold().collect(),
+    };
+    with_form(text, form)
+}
+
+fn with_form(text: String, form: UnicodeForm) -> String {
+    if text.is_ascii() {
+        return text;
+    }
+    match form {
+        UnicodeForm::Nfc if !is_nfc(&text) => text.nfc().collect(),
+        UnicodeForm::Nfd if !is_nfd(&text) => text.nfd().collect(),
+        UnicodeForm::Nfkc if !is_nfkc(&text) => text.nfkc().collect(),
+        UnicodeForm::Nfkd if !is_nfkd(&text) => text.nfkd().collect(),
+        _ => text,
     }
 }
 
@@ -139,19 +151,22 @@ pub(super) fn strip_accents(text: &str) -> String {
     bare
 }
 
+/// Line endings stay what they are.
 fn tidy_lines(text: &str) -> String {
     let mut tidy = String::with_capacity(text.len());
-    let mut blank = 0;
-    for line in text.lines() {
-        let line = collapse(line);
+    let (mut blank, mut ending) = (0, "\n");
+    for raw in text.split_inclusive('\n') {
+        let line = collapse(raw);
         if line.is_empty() {
             blank += 1;
             continue;
         }
         if !tidy.is_empty() {
-            tidy.push_str(if blank > 0 { "\n\n" } else { "\n" });
+            tidy.push_str(ending);
+            tidy.push_str(if blank > 0 { ending } else { "" });
         }
         blank = 0;
+        ending = if raw.ends_with("\r\n") { "\r\n" } else { "\n" };
         tidy.push_str(&line);
     }
     tidy

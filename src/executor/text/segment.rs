@@ -1,8 +1,8 @@
 //! Where words, sentences, graphemes and lines end; every other file of this executor asks here.
 //!
 //! Words and sentences are those of UAX #29 as ICU4X implements it, with dictionaries for Thai, Lao, Khmer, Burmese, Chinese and Japanese.
-//! A line feed ends words, sentences and graphemes, so texts are cut into blocks after line feeds and the blocks are worked on in parallel: the
-//! answer does not depend on the cut.
+//! A line feed ends words and graphemes, so texts are cut into blocks after line feeds and the blocks are worked on in parallel: the answer does not
+//! depend on the cut. Sentences differ from UAX #29 in one thing: a line break ends one only as [`super::lines`] says, and for them texts are cut there.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -12,6 +12,7 @@ use icu_segmenter::{SentenceSegmenter, SentenceSegmenterBorrowed, WordSegmenter,
 use memchr::memchr;
 use rayon::prelude::*;
 
+use super::lines::{as_one_line, stretches};
 use crate::task::{CancelHandle, TaskError};
 
 /// Blocks are at least this long (bytes); the last may be shorter.
@@ -45,7 +46,36 @@ where
     T: Send,
     F: Fn(&'t str, usize) -> Result<T, TaskError> + Sync,
 {
-    blocks(text)
+    map_ranges(text, blocks(text), cancel, work)
+}
+
+/// The same for blocks that end where a line break ends a sentence.
+pub(super) fn map_sentence_blocks<'t, T, F>(text: &'t str, cancel: &CancelHandle, work: F) -> Result<Vec<T>, TaskError>
+where
+    T: Send,
+    F: Fn(&'t str, usize) -> Result<T, TaskError> + Sync,
+{
+    map_ranges(text, sentence_blocks(text), cancel, work)
+}
+
+/// Stretches put together into blocks of at least [`BLOCK_BYTES`].
+pub(super) fn sentence_blocks(text: &str) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::with_capacity(text.len() / BLOCK_BYTES + 1);
+    for stretch in stretches(text) {
+        match blocks.last_mut() {
+            Some(block) if block.len() < BLOCK_BYTES => block.end = stretch.end,
+            _ => blocks.push(stretch),
+        }
+    }
+    blocks
+}
+
+fn map_ranges<'t, T, F>(text: &'t str, ranges: Vec<Range<usize>>, cancel: &CancelHandle, work: F) -> Result<Vec<T>, TaskError>
+where
+    T: Send,
+    F: Fn(&'t str, usize) -> Result<T, TaskError> + Sync,
+{
+    ranges
         .into_par_iter()
         .map(|range| {
             cancel.check()?;
@@ -81,8 +111,20 @@ pub(super) fn for_each_word(text: &str, cancel: &CancelHandle, mut each: impl Fn
     })
 }
 
-/// Calls `each` with every sentence, the white space after it included.
+/// Calls `each` with every sentence, the white space after it included. Line breaks inside paragraphs are spaces.
 pub(super) fn for_each_sentence(text: &str, cancel: &CancelHandle, mut each: impl FnMut(Range<usize>)) -> Result<(), TaskError> {
+    for (idx, stretch) in stretches(text).enumerate() {
+        if idx % CHECK_EVERY == CHECK_EVERY - 1 {
+            cancel.check()?;
+        }
+        let offset = stretch.start;
+        for_each_unicode_sentence(&as_one_line(&text[stretch]), cancel, |range| each(range.start + offset..range.end + offset))?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with every sentence of UAX #29, which every line break ends.
+pub(super) fn for_each_unicode_sentence(text: &str, cancel: &CancelHandle, mut each: impl FnMut(Range<usize>)) -> Result<(), TaskError> {
     let mut start = 0;
     for (idx, end) in SENTENCES.segment_str(text).enumerate() {
         if idx % CHECK_EVERY == CHECK_EVERY - 1 {
@@ -98,18 +140,32 @@ pub(super) fn for_each_sentence(text: &str, cancel: &CancelHandle, mut each: imp
 
 /// The words of a whole text, in parallel.
 pub(super) fn words(text: &str, cancel: &CancelHandle) -> Result<Vec<Range<usize>>, TaskError> {
-    collect(text, cancel, |block, push| for_each_word(block, cancel, push))
+    let parts = map_blocks(text, cancel, |block, offset| collect(offset, |push| for_each_word(block, cancel, push)))?;
+    Ok(parts.concat())
 }
 
 /// The sentences of a whole text, trimmed; those without a letter or digit are left out. In parallel.
 pub(super) fn sentences(text: &str, cancel: &CancelHandle) -> Result<Vec<Range<usize>>, TaskError> {
-    collect(text, cancel, |block, push| {
-        for_each_sentence(block, cancel, |range| {
-            if has_content(&block[range.clone()]) {
-                push(trim(block, range));
-            }
+    let parts = map_sentence_blocks(text, cancel, |block, offset| {
+        collect(offset, |push| {
+            for_each_sentence(block, cancel, |range| {
+                if has_content(&block[range.clone()]) {
+                    push(trim(block, range));
+                }
+            })
         })
-    })
+    })?;
+    Ok(parts.concat())
+}
+
+/// How many [`sentences`] there are.
+pub(super) fn count_sentences(text: &str, cancel: &CancelHandle) -> Result<usize, TaskError> {
+    let counts = map_sentence_blocks(text, cancel, |block, _offset| {
+        let mut count = 0_usize;
+        for_each_sentence(block, cancel, |range| count += usize::from(has_content(&block[range])))?;
+        Ok(count)
+    })?;
+    Ok(counts.into_iter().sum())
 }
 
 /// No text has more words, nor more sentences that say something: each has a run of ASCII letters and digits, or a character that is not ASCII.
@@ -138,14 +194,12 @@ pub(super) fn trim(text: &str, range: Range<usize>) -> Range<usize> {
     start..start + kept.trim_end().len()
 }
 
-fn collect<F>(text: &str, cancel: &CancelHandle, segment: F) -> Result<Vec<Range<usize>>, TaskError>
+/// What `segment` pushes, moved by `offset`.
+fn collect<F>(offset: usize, segment: F) -> Result<Vec<Range<usize>>, TaskError>
 where
-    F: Fn(&str, &mut dyn FnMut(Range<usize>)) -> Result<(), TaskError> + Sync,
+    F: FnOnce(&mut dyn FnMut(Range<usize>)) -> Result<(), TaskError>,
 {
-    let parts = map_blocks(text, cancel, |block, offset| {
-        let mut found = Vec::new();
-        segment(block, &mut |range| found.push(range.start + offset..range.end + offset))?;
-        Ok(found)
-    })?;
-    Ok(parts.into_iter().flatten().collect())
+    let mut found = Vec::new();
+    segment(&mut |range| found.push(range.start + offset..range.end + offset))?;
+    Ok(found)
 }

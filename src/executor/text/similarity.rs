@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use caseless::Caseless;
+
 use super::documents::map_texts;
 use super::frequencies::fold_word;
 use super::segment::{for_each_word, map_blocks};
@@ -14,8 +16,12 @@ use crate::task::text::{
 };
 use crate::task::{CancelHandle, Parts, TaskError};
 
-/// The character measures take time with the product of the lengths.
+/// The character measures take time with the product of the lengths, and are not interrupted within a pair.
 const CHARACTER_PRODUCT_MAX: u64 = 100_000_000;
+/// A step of Damerau-Levenshtein takes several times as long.
+const DAMERAU_PRODUCT_MAX: u64 = 10_000_000;
+/// The same over all of `texts_b`.
+const CHARACTER_PRODUCT_SUM_MAX: u64 = 2_000_000_000;
 /// Sets of words and shingles of both texts.
 const BYTES_PER_BYTE: u64 = 48;
 const MEASURES_MAX: usize = 8;
@@ -41,24 +47,12 @@ impl Operation<TextState> for Similarity {
             }
             _ => return Err(TaskError::invalid("text_b", "give either `text_b` (a string) or `texts_b` (an array of strings)")),
         };
-        let by_character = request.measures.iter().any(|measure| is_by_character(*measure));
         let mut other_bytes = 0;
         for (field, text) in &others {
             check_length(field, text)?;
             other_bytes += text.len() as u64;
-            let product = request.text_a.len() as u64 * text.len() as u64;
-            // Bytes bound characters; only what may pass is counted.
-            if by_character && product > CHARACTER_PRODUCT_MAX {
-                let product = request.text_a.chars().count() as u64 * text.chars().count() as u64;
-                if product > CHARACTER_PRODUCT_MAX {
-                    let reason = format!(
-                        "the product of the lengths is {product} characters; character measures allow {CHARACTER_PRODUCT_MAX}; \
-                         `cosine` and `jaccard_*` take long texts"
-                    );
-                    return Err(TaskError::invalid(field, reason));
-                }
-            }
         }
+        check_products(request, &others)?;
         let bytes = request.text_a.len() as u64 + other_bytes;
         Ok(Cost { host_bytes: bytes.saturating_mul(BYTES_PER_BYTE), parallel: bytes >= super::documents::PARALLEL_BYTES_MIN })
     }
@@ -66,9 +60,13 @@ impl Operation<TextState> for Similarity {
     fn run(request: &SimilarityRequest, scope: &TextScope<'_>) -> Result<TextAnswer<SimilarityOutput>, TaskError> {
         let left = Side::of(&request.text_a, request, scope.cancel)?;
         let compare = |text: &str| -> Result<SimilarityOutput, TaskError> {
+            scope.cancel.check()?;
             let right = Side::of(text, request, scope.cancel)?;
-            let scores: Vec<SimilarityScore> =
-                request.measures.iter().map(|&measure| SimilarityScore { measure, score: left.score(&right, measure) }).collect();
+            let mut scores = Vec::with_capacity(request.measures.len());
+            for &measure in &request.measures {
+                scope.cancel.check()?;
+                scores.push(SimilarityScore { measure, score: left.score(&right, measure) });
+            }
             Ok(SimilarityOutput { similarity: scores.first().map_or(0.0, |first| first.score), scores })
         };
         match (&request.text_b, &request.texts_b) {
@@ -88,9 +86,53 @@ fn check_length(field: &str, text: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn is_by_character(measure: SimilarityMeasure) -> bool {
+/// Bounds what the character measures compute, for each pair and for all together.
+fn check_products(request: &SimilarityRequest, others: &[(String, &str)]) -> Result<(), TaskError> {
+    let bounds = request.measures.iter().filter_map(|&measure| Some((measure, product_max(measure)?)));
+    let Some((measure, most)) = bounds.min_by_key(|(_, most)| *most) else { return Ok(()) };
+    let own_length = character_count(&request.text_a, request.fold_case);
+    let mut sum = 0_u64;
+    for (field, text) in others {
+        let product = own_length.saturating_mul(character_count(text, request.fold_case));
+        if product > most {
+            let reason = format!(
+                "the product of the lengths is {product} characters; `{}` allows {most}; `cosine` and `jaccard_*` take long texts",
+                serde_json::to_value(measure).ok().as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+            );
+            return Err(TaskError::invalid(field, reason));
+        }
+        sum = sum.saturating_add(product);
+    }
+    // Every character measure of the request takes its time for every pair.
+    let work = request.measures.iter().filter_map(|&measure| Some(CHARACTER_PRODUCT_MAX / product_max(measure)?)).sum::<u64>();
+    let sum = sum.saturating_mul(work);
+    if sum > CHARACTER_PRODUCT_SUM_MAX {
+        let reason = format!(
+            "the products of the lengths, times the character measures, are {sum} together; {CHARACTER_PRODUCT_SUM_MAX} are allowed; \
+             `cosine` and `jaccard_*` take long texts"
+        );
+        return Err(TaskError::invalid("texts_b", reason));
+    }
+    Ok(())
+}
+
+/// The longest pair of a character measure; `None` for the measures that are linear.
+fn product_max(measure: SimilarityMeasure) -> Option<u64> {
     use SimilarityMeasure as M;
-    matches!(measure, M::Levenshtein | M::DamerauLevenshtein | M::JaroWinkler)
+    match measure {
+        M::Levenshtein | M::JaroWinkler => Some(CHARACTER_PRODUCT_MAX),
+        M::DamerauLevenshtein => Some(DAMERAU_PRODUCT_MAX),
+        M::JaccardWords | M::JaccardShingles | M::JaccardTrigrams | M::Cosine | M::Dice => None,
+    }
+}
+
+/// As the measures see it: folding can make a text longer.
+fn character_count(text: &str, fold_case: bool) -> u64 {
+    if text.is_ascii() {
+        return text.len() as u64;
+    }
+    let count = if fold_case { text.chars().default_case_fold().count() } else { text.chars().count() };
+    count as u64
 }
 
 /// One text in the forms that the measures need.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::offsets::count_chars;
-use super::segment::{for_each_sentence, for_each_word, has_content, map_blocks};
+use super::segment::{count_sentences, for_each_word, map_blocks};
 use super::{DocumentOperation, TextScope, TextState};
 use crate::task::text::{StatisticsOutput, StatisticsRequest, WordCountOutput, WordCountRequest, check_range};
 use crate::task::{CancelHandle, TaskError};
@@ -31,6 +31,7 @@ impl DocumentOperation for Statistics {
         for block in blocks {
             total.add(block);
         }
+        total.sentences = count_sentences(text, scope.cancel)?;
         Ok(total.finish(text, request.words_per_minute))
     }
 }
@@ -53,7 +54,6 @@ impl<'a> BlockCounts<'a> {
         self.graphemes += other.graphemes;
         self.words += other.words;
         self.word_characters += other.word_characters;
-        self.sentences += other.sentences;
         if other.distinct.len() > self.distinct.len() {
             let smaller = std::mem::replace(&mut self.distinct, other.distinct);
             self.distinct.extend(smaller);
@@ -104,7 +104,6 @@ fn count_block<'a>(block: &'a str, cancel: &CancelHandle) -> Result<BlockCounts<
         counts.word_characters += count_chars(word);
         counts.distinct.insert(super::frequencies::fold_word(word));
     })?;
-    for_each_sentence(block, cancel, |range| counts.sentences += usize::from(has_content(&block[range])))?;
     Ok(counts)
 }
 

@@ -5,6 +5,7 @@ mod data;
 mod find;
 mod normalize;
 mod refusals;
+mod sentences;
 mod understand;
 
 use std::sync::LazyLock;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::frequencies::fold_word;
-use super::segment::{for_each_word, map_blocks, sentences, word_count_max, words};
+use super::segment::{count_sentences, for_each_word, map_blocks, sentences, word_count_max, words};
 use super::{DocumentOperation, TextScope, TextState};
 use crate::task::text::{CountTokensOutput, CountTokensRequest, TextTokenizer, Token, TokenUnit, TokenizeOutput, TokenizeRequest};
 use crate::task::{CancelHandle, TaskError};
@@ -117,7 +117,7 @@ impl DocumentOperation for CountTokens {
             return Ok(CountTokensOutput { count: tokenizer.count(text)?, model: Some(tokenizer.model().to_owned()) });
         }
         let count = match request.unit {
-            TokenUnit::Sentences => sentences(text, scope.cancel)?.len(),
+            TokenUnit::Sentences => count_sentences(text, scope.cancel)?,
             unit => map_blocks(text, scope.cancel, |block, _offset| count_block(block, unit, scope.cancel))?.into_iter().sum(),
         };
         Ok(CountTokensOutput { count, model: None })

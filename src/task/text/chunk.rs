@@ -113,4 +113,8 @@ pub struct ChunkOutput {
     /// The model whose tokenizer counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Texts (their place among `texts`; 0 for `text`) of code that took too long to parse, as texts that are not code of that language may: they were cut
+    /// by their lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unparsed_texts: Vec<usize>,
 }

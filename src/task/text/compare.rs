@@ -46,7 +46,9 @@ pub struct SimilarityRequest {
     /// Many texts to compare with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub texts_b: Option<Vec<String>>,
-    /// The measures. Character measures (`levenshtein`, `damerau_levenshtein`, `jaro_winkler`) are refused when the product of the lengths passes 10^8.
+    /// The measures. Character measures (`levenshtein`, `damerau_levenshtein`, `jaro_winkler`) are refused when the product of the lengths in
+    /// characters passes 10^8 (`damerau_levenshtein`: 10^7), or when all pairs of all character measures together pass 2 * 10^9 (one of
+    /// `damerau_levenshtein` counts ten times).
     #[serde(default = "default_measures")]
     pub measures: Vec<SimilarityMeasure>,
     /// Words per shingle. 1 to 64.

@@ -150,7 +150,8 @@ pub struct RedactPiiOutput {
 }
 
 text_request! {
-    /// Finds a regular expression (the syntax of Rust's `regex`: linear time, no look-around, no back-references).
+    /// Finds a regular expression (the syntax of Rust's `regex`: no look-around, no back-references, no backtracking). One match is found in time linear
+    /// in the text; expressions that look to its end before every short match take that time for each, and `effort_ms` stops them.
     pub struct ExtractRequest {
         /// The expression; at most 8,192 bytes, 64 groups, and 1 MiB when compiled.
         pub pattern: String,
@@ -166,7 +167,24 @@ text_request! {
         /// The most matches listed; `truncated` tells when there are more. 1 to 1,000,000.
         #[serde(default = "default_matches_max")]
         pub matches_max: usize,
+        /// How long the search may go on, for all texts together, in milliseconds; the search for the match under way is finished. 1 to 60,000.
+        #[serde(default = "default_effort_ms")]
+        pub effort_ms: u64,
     }
+}
+
+fn default_effort_ms() -> u64 {
+    10_000
+}
+
+/// Why a list of matches is not the whole list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncatedBy {
+    /// It has `matches_max` matches.
+    MatchesMax,
+    /// The search used up `effort_ms`.
+    Effort,
 }
 
 /// A group that took part in a match.
@@ -212,6 +230,9 @@ pub struct ExtractOutput {
     pub count: usize,
     /// True when there is at least one more match than listed.
     pub truncated: bool,
+    /// Why it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated_by: Option<TruncatedBy>,
 }
 
 /// Differences of form that a search looks through.

@@ -25,7 +25,7 @@ pub use compare::{
 pub use find::{
     DetectPiiOutput, DetectPiiRequest, ExtractGroup, ExtractMatch, ExtractOutput, ExtractRequest, GROUPS_MAX, MATCHES_MAX,
     PATTERN_BYTES_MAX, PATTERNS_BYTES_MAX, PATTERNS_MAX, PiiKind, PiiMatch, RedactPiiOutput, RedactPiiRequest, RedactStyle, SearchMatch,
-    SearchNormalization, SearchOutput, SearchRequest,
+    SearchNormalization, SearchOutput, SearchRequest, TruncatedBy,
 };
 pub use normalize::{
     CaseFolding, DecodeOutput, DecodeRequest, EncodedBytes, HtmlToTextRequest, LineEndings, NormalizeRequest, TextOutput, UnicodeForm,

@@ -62,7 +62,8 @@ pub enum LineEndings {
 }
 
 text_request! {
-    /// Cleans a text. The steps run in the order of the fields.
+    /// Cleans a text. The steps run in the order of the fields, but what is removed is removed before the Unicode form is applied, and the form and the
+    /// line endings hold for the result: cleaning it again (without `html`) changes nothing.
     pub struct NormalizeRequest {
         /// Take the text out of HTML first.
         #[serde(default)]

@@ -18,7 +18,7 @@ fn default_words_per_minute() -> u32 {
     238
 }
 
-/// Counts of one text. Words, sentences and graphemes are those of UAX #29; Thai, Lao, Khmer, Burmese, Chinese and Japanese words come from dictionaries.
+/// Counts of one text. Words, graphemes and, but for single line breaks, sentences are those of UAX #29; Thai, Lao, Khmer, Burmese, Chinese and Japanese words come from dictionaries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatisticsOutput {
     /// UTF-8 bytes.
@@ -120,7 +120,8 @@ pub enum TokenUnit {
     /// Words, without white space and punctuation.
     #[default]
     Words,
-    /// Sentences, white space around them trimmed.
+    /// Sentences, white space around them trimmed. A blank line ends one. A single line break is a space, unless a list item, heading, quotation, table
+    /// row or code fence follows, or the line before it ends without punctuation although the next word, not in lower case, would have fit on it.
     Sentences,
     /// User-perceived characters.
     Graphemes,

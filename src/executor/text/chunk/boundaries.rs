@@ -26,6 +26,8 @@ pub(super) struct Structure {
     headings: Vec<Heading>,
     /// Keep the indentation of a chunk's first line: it is part of code and of Markdown lists.
     pub(super) keeps_indentation: bool,
+    /// Only the lines of this code are known: it took too long to parse.
+    pub(super) is_unparsed: bool,
 }
 
 impl Structure {
@@ -33,14 +35,14 @@ impl Structure {
     pub(super) fn plain(text: &str) -> Self {
         let mut boundaries = Vec::new();
         for_each_line_run(text, |run, line_breaks| boundaries.push(Boundary { at: run.end, level: line_breaks }));
-        Self { boundaries, headings: Vec::new(), keeps_indentation: false }
+        Self { boundaries, headings: Vec::new(), keeps_indentation: false, is_unparsed: false }
     }
 
     /// A structure from boundaries in any order; of several at one place the best one counts.
     pub(super) fn new(mut boundaries: Vec<Boundary>) -> Self {
         boundaries.sort_unstable_by(|a, b| a.at.cmp(&b.at).then(b.level.cmp(&a.level)));
         boundaries.dedup_by_key(|boundary| boundary.at);
-        Self { boundaries, headings: Vec::new(), keeps_indentation: true }
+        Self { boundaries, headings: Vec::new(), keeps_indentation: true, is_unparsed: false }
     }
 
     /// Adds a heading of `rank` (1 is outermost); headings come in the order of the text.

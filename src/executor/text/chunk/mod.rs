@@ -69,20 +69,19 @@ impl Operation<TextState> for ChunkDocuments {
             _ => None,
         };
         let model = tokenizer.as_ref().map(|tokenizer| tokenizer.model().to_owned());
-        let chunks = match request.input()? {
-            TextInput::One(text) => chunk_text(text, request, tokenizer.as_deref(), scope)?,
-            TextInput::Many(texts) => {
-                let documents = map_texts(texts, |idx, text| {
-                    let mut chunks = chunk_text(text, request, tokenizer.as_deref(), scope)?;
-                    for chunk in &mut chunks {
-                        chunk.text_idx = Some(idx);
-                    }
-                    Ok(chunks)
-                })?;
-                documents.into_iter().flatten().collect()
-            }
+        let documents = match request.input()? {
+            TextInput::One(text) => vec![chunk_text(text, request, tokenizer.as_deref(), scope)?],
+            TextInput::Many(texts) => map_texts(texts, |idx, text| {
+                let mut document = chunk_text(text, request, tokenizer.as_deref(), scope)?;
+                for chunk in &mut document.chunks {
+                    chunk.text_idx = Some(idx);
+                }
+                Ok(document)
+            })?,
         };
-        Ok(ChunkOutput { count: chunks.len(), chunks, model })
+        let unparsed_texts = documents.iter().enumerate().filter(|(_, document)| document.is_unparsed).map(|(idx, _)| idx).collect();
+        let chunks: Vec<Chunk> = documents.into_iter().flat_map(|document| document.chunks).collect();
+        Ok(ChunkOutput { count: chunks.len(), chunks, model, unparsed_texts })
     }
 }
 
@@ -119,15 +118,21 @@ fn cost(request: &ChunkRequest, input: TextInput<'_>) -> Cost {
     Cost { host_bytes, parallel: bytes >= PARALLEL_BYTES_MIN }
 }
 
+/// The chunks of one text.
+struct Document {
+    chunks: Vec<Chunk>,
+    is_unparsed: bool,
+}
+
 fn chunk_text(
     text: &str,
     request: &ChunkRequest,
     tokenizer: Option<&dyn TextTokenizer>,
     scope: &TextScope<'_>,
-) -> Result<Vec<Chunk>, TaskError> {
+) -> Result<Document, TaskError> {
     let structure = match (request.by, request.language) {
         (ChunkBy::Markdown, _) => markdown::structure(text, scope.cancel)?,
-        (ChunkBy::Code, Some(language)) => code::structure(text, language, scope.cancel)?,
+        (ChunkBy::Code, Some(language)) => code::structure(text, language, code::deadline(text), scope.cancel)?,
         _ => Structure::plain(text),
     };
     let (size, overlap) = (request.size, request.overlap);
@@ -140,7 +145,7 @@ fn chunk_text(
     };
     let whole_units = unit_of(request) == Unit::Sentences;
     let pieces = Cutter { text, structure: &structure, meter: meter.as_ref(), whole_units, has_overlap: overlap > 0 }.cut(scope.cancel)?;
-    Ok(finish(text, &structure, pieces))
+    Ok(Document { chunks: finish(text, &structure, pieces), is_unparsed: structure.is_unparsed })
 }
 
 fn finish(text: &str, structure: &Structure, pieces: Vec<Piece>) -> Vec<Chunk> {

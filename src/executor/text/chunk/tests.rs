@@ -1,13 +1,14 @@
 //! Chunks cover the text, fit their budget and end where they should.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::tests::run;
-use crate::task::text::{Chunk, ChunkOutput, ModelToken, TextTokenizer, TokenizerSource};
-use crate::task::{Task, TaskError, TaskExecutor, TaskPriority, TaskType};
+use crate::task::text::{Chunk, ChunkOutput, CodeLanguage, ModelToken, TextTokenizer, TokenizerSource};
+use crate::task::{CancelHandle, Task, TaskError, TaskExecutor, TaskPriority, TaskType};
 
 fn chunks(text: &str, settings: &Value) -> Vec<Chunk> {
     let mut request = settings.clone();
@@ -140,6 +141,29 @@ fn code_chunks_are_items_with_their_comments_and_indentation() {
         texts(script, &json!({ "by": "code", "language": "javascript", "size": 45 })),
         ["const a = 1;\nfunction f() {\n  return a;\n}", "class C {\n  m() { return 2; }\n}"]
     );
+}
+
+#[test]
+fn code_of_one_line_that_nests_without_end_is_cut_in_time() {
+    for language in ["rust", "python", "javascript"] {
+        for hostile in ["*a_ ".repeat(100_000), "((((".repeat(20_000), "a.b".repeat(50_000)] {
+            check(&hostile, &chunks(&hostile, &json!({ "by": "code", "language": language })), 1_000, false);
+        }
+    }
+}
+
+#[test]
+fn code_that_takes_too_long_to_parse_has_the_structure_of_its_lines() {
+    let (text, cancel) = (include_str!("cutter.rs"), CancelHandle::default());
+    let late = super::code::structure(text, CodeLanguage::Rust, Instant::now(), &cancel).unwrap();
+    assert!(late.is_unparsed);
+    let lines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).filter(|&at| !text[at..].starts_with('\n')).collect();
+    let of_line = |at: usize| late.best_within(at..at + 1);
+    assert!(lines.iter().all(|&at| of_line(at) == Some(at)));
+    let in_time = super::code::structure(text, CodeLanguage::Rust, super::code::deadline(text), &cancel).unwrap();
+    assert!(!in_time.is_unparsed);
+    let output = run(json!({ "operation": "chunk", "by": "code", "language": "rust", "text": "fn f() {} }} ((" }));
+    assert!(output.get("unparsed_texts").is_none(), "a few errors are no reason to give up: {output}");
 }
 
 /// Tokens of up to three letters, cut from the start of every word: a word cut elsewhere has other tokens, as with real vocabularies.

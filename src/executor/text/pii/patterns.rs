@@ -13,23 +13,29 @@ use crate::task::{CancelHandle, TaskError};
 /// How many candidates pass between two looks at the cancellation token.
 const CHECK_EVERY: usize = 1_024;
 
+/// How far a word before a number is looked at.
+const CODE_WORD_CHARS: usize = 32;
+/// Fewer digits than any IBAN has: lower-case words between two digits are no account.
+const IBAN_DIGITS_MIN: usize = 10;
+
 fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the expressions of this file are tested")
 }
 
-static EMAIL: LazyLock<Regex> = LazyLock::new(|| compile(r"[\p{L}\p{N}._%+'-]+@(?:[\p{L}\p{N}-]+\.)+\p{L}{2,}"));
+static EMAIL: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"[\p{L}\p{N}._%+'-]+@(?:[\p{L}\p{N}-]+\.)+(?:(?i:xn--)[0-9A-Za-z-]*[0-9A-Za-z]|\p{L}{2,})"));
 static URL: LazyLock<Regex> = LazyLock::new(|| compile(r#"(?i)(?:(?:https?|ftps?|sftp|wss?)://|www\.)[^\s<>"'`{}|\\^]+"#));
-static IBAN_HEAD: LazyLock<Regex> = LazyLock::new(|| compile(r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]"));
-static DIGIT_GROUPS: LazyLock<Regex> = LazyLock::new(|| compile(r"[0-9]+(?:[ -][0-9]+)*"));
+static IBAN_HEAD: LazyLock<Regex> = LazyLock::new(|| compile(r"[A-Za-z]{2}[0-9]{2}[ \x{a0}\x{202f}-]?[A-Za-z0-9]"));
+static DIGIT_GROUPS: LazyLock<Regex> = LazyLock::new(|| compile(r"[0-9]+(?:[ \x{a0}\x{202f}-][0-9]+)*"));
 static IPV4: LazyLock<Regex> = LazyLock::new(|| compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"));
 static IPV6: LazyLock<Regex> = LazyLock::new(|| compile(r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.[0-9]{1,3}){0,3}"));
 static MAC: LazyLock<Regex> = LazyLock::new(|| compile(r"[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})"));
 static US_SSN: LazyLock<Regex> = LazyLock::new(|| compile(r"([0-9]{3})(?:-([0-9]{2})-| ([0-9]{2}) )([0-9]{4})"));
 static PHONE: LazyLock<Regex> = LazyLock::new(|| {
     compile(concat!(
-        r"(?:\+|00)[1-9](?:[ ./()-]{0,2}[0-9]){6,14}",
-        r"|(?:\+?1[ .-])?\(?[2-9][0-9]{2}\)?[ .-][2-9][0-9]{2}[ .-][0-9]{4}",
-        r"|\(?0[1-9][0-9]{0,4}\)?(?:[ ./-][0-9]{2,8}){1,4}",
+        r"\(?(?:\+|00)[1-9](?:[ \x{a0}\x{202f}./()-]{0,2}[0-9]){6,14}",
+        r"|(?:\+?1[ \x{a0}\x{202f}.-])?\(?[2-9][0-9]{2}\)?[ \x{a0}\x{202f}.-][2-9][0-9]{2}[ \x{a0}\x{202f}.-][0-9]{4}",
+        r"|\(?0[1-9][0-9]{0,4}\)?(?:[ \x{a0}\x{202f}./-][0-9]{2,8}){1,4}",
     ))
 });
 
@@ -46,21 +52,37 @@ pub(super) fn scan(kind: PiiKind, text: &str, cancel: &CancelHandle, each: &mut 
         PiiKind::UsSsn => &*US_SSN,
         PiiKind::Phone => &*PHONE,
     };
-    for (idx, found) in regex.find_iter(text).enumerate() {
-        if idx % CHECK_EVERY == CHECK_EVERY - 1 {
+    let (mut at, mut count) = (0, 0_usize);
+    while let Some(found) = regex.find_at(text, at) {
+        count += 1;
+        if count.is_multiple_of(CHECK_EVERY) {
             cancel.check()?;
         }
         let range = found.range();
-        match kind {
-            PiiKind::Card => cards(text, range, each),
-            _ => {
-                if let Some(range) = verify(kind, text, range) {
-                    each(range);
-                }
-            }
+        if kind == PiiKind::Card {
+            at = range.end;
+            cards(text, range, each);
+        } else if let Some(verified) = verify(kind, text, range.clone()) {
+            at = range.end.max(verified.end);
+            each(verified);
+        } else {
+            at = after_refusal(kind, text, range);
         }
     }
     Ok(())
+}
+
+/// Where the search goes on: in a refused number another one may begin.
+fn after_refusal(kind: PiiKind, text: &str, range: Range<usize>) -> usize {
+    match kind {
+        PiiKind::Iban => range.start + 1,
+        PiiKind::Phone => {
+            let number = &text[range.clone()];
+            let digits = number.trim_start_matches(|character: char| !character.is_ascii_digit());
+            range.end - digits.trim_start_matches(|character: char| character.is_ascii_digit()).len()
+        }
+        _ => range.end,
+    }
 }
 
 fn verify(kind: PiiKind, text: &str, range: Range<usize>) -> Option<Range<usize>> {
@@ -96,17 +118,30 @@ fn precedes_word(text: &str, at: usize) -> bool {
     text[at..].chars().next().is_some_and(|character| character.is_alphanumeric() || character == '_')
 }
 
+/// True when a digit stands before the character that ends at `at`: that character is then inside a number.
+fn follows_digit(text: &str, at: usize) -> bool {
+    text[..at].chars().rev().nth(1).is_some_and(|character| character.is_ascii_digit())
+}
+
+/// True when a hyphen or full stop before `at` joins it to a word with a digit, as in a UUID.
+fn continues_code(text: &str, at: usize) -> bool {
+    let Some(before) = text[..at].strip_suffix(['-', '.']) else { return false };
+    before.chars().rev().take(CODE_WORD_CHARS).take_while(|character| character.is_alphanumeric()).any(|character| character.is_numeric())
+}
+
 fn starts_digit(text: &str) -> bool {
     text.starts_with(|character: char| character.is_ascii_digit())
 }
 
-/// The lengths of RFC 5321, and no full stop or hyphen where a part may not have one.
-fn email(text: &str, range: Range<usize>) -> Option<Range<usize>> {
+/// The lengths of RFC 5321, and no full stop or hyphen where a part may not have one. An ellipsis before an address belongs to the sentence.
+fn email(text: &str, mut range: Range<usize>) -> Option<Range<usize>> {
+    let local = text[range.clone()].split('@').next().unwrap_or_default();
+    range.start += local.rfind("..").map_or(0, |dots| dots + 2);
     let start = range.start + (range.len() - text[range.clone()].trim_start_matches(['.', '\'']).len());
     let address = &text[start..range.end];
     let (local, domain) = address.split_once('@')?;
     let is_part = precedes_word(text, range.end) || text[range.end..].starts_with('@') || text[..start].ends_with('@');
-    let is_local = (1..=64).contains(&local.len()) && !local.ends_with('.') && !local.contains("..");
+    let is_local = (1..=64).contains(&local.len()) && !local.ends_with('.');
     let is_label = |label: &str| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
     (!is_part && is_local && domain.len() <= 255 && domain.split('.').all(is_label)).then_some(start..range.end)
 }
@@ -135,35 +170,40 @@ fn iban(text: &str, start: usize) -> Option<Range<usize>> {
     if follows_word(text, start) {
         return None;
     }
-    let length = iban_length(&text[start..start + 2])?;
+    let length = iban_length(&text[start..start + 2].to_ascii_uppercase())?;
     let mut compact = Vec::with_capacity(length);
     let mut end = start;
-    for (at, &byte) in text.as_bytes()[start..].iter().enumerate() {
-        match byte {
-            b'A'..=b'Z' | b'0'..=b'9' => {
-                compact.push(byte);
+    for (at, character) in text[start..].char_indices() {
+        match character {
+            'A'..='Z' | 'a'..='z' | '0'..='9' => {
+                compact.push(character.to_ascii_uppercase() as u8);
                 end = start + at + 1;
             }
-            b' ' | b'-' if end == start + at => {}
+            ' ' | '-' | '\u{a0}' | '\u{202f}' if end == start + at => {}
             _ => break,
         }
         if compact.len() == length {
             break;
         }
     }
-    (compact.len() == length && !precedes_word(text, end) && is_iban(&compact)).then_some(start..end)
+    let digits = compact.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let is_whole = compact.len() == length && !precedes_word(text, end);
+    (is_whole && digits >= IBAN_DIGITS_MIN && is_iban(&compact)).then_some(start..end)
 }
 
 /// Looks for cards that begin and end with groups of a run of digits.
 fn cards(text: &str, run: Range<usize>, each: &mut dyn FnMut(Range<usize>)) {
-    if follows_word(text, run.start) || precedes_word(text, run.end) || text[..run.start].ends_with(['.', '-']) {
+    if follows_word(text, run.start) || precedes_word(text, run.end) || continues_code(text, run.start) {
         return;
     }
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut start = run.start;
     for at in run.clone() {
         if !text.as_bytes()[at].is_ascii_digit() {
-            groups.push(start..at);
+            // Separators may have several bytes.
+            if start < at {
+                groups.push(start..at);
+            }
             start = at + 1;
         }
     }
@@ -211,15 +251,24 @@ fn ipv6(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     None
 }
 
-fn phone(text: &str, range: Range<usize>) -> Option<Range<usize>> {
+fn phone(text: &str, mut range: Range<usize>) -> Option<Range<usize>> {
+    let brackets = |number: &str| number.matches('(').count() == number.matches(')').count();
+    // A bracket around the number and more belongs to the sentence.
+    if text[range.clone()].starts_with('(') && !brackets(&text[range.clone()]) {
+        range.start += 1;
+    }
     let number = &text[range.clone()];
     let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let before = &text[..range.start];
+    // Nothing but a plus sign begins a number for certain: `17,+49 30` are two fields, `17,030` may be one.
+    let joins = if number.starts_with(['+', '(']) { ['.', '-'].as_slice() } else { ['.', '-', ':', ','].as_slice() };
     let is_part = follows_word(text, range.start)
         || precedes_word(text, range.end)
-        || text[..range.start].ends_with(['.', '-', '/', '+', ':', ','])
+        || before.ends_with(['/', '+'])
+        || before.ends_with(joins) && follows_digit(text, range.start)
+        || continues_code(text, range.start)
         || text[range.end..].starts_with(['-', '/', ':']) && starts_digit(&text[range.end + 1..]);
-    let brackets = number.matches('(').count() == number.matches(')').count();
-    (!is_part && brackets && (7..=15).contains(&digits) && !is_date(number)).then_some(range)
+    (!is_part && brackets(number) && (7..=15).contains(&digits) && !is_date(number)).then_some(range)
 }
 
 /// `01.02.2023`, `01/02/2023`, `01-02-23` and the like.

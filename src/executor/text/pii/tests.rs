@@ -91,6 +91,45 @@ fn forms_are_found_where_they_end() {
 }
 
 #[test]
+fn numbers_are_found_after_punctuation_and_with_any_usual_space() {
+    check(&[
+        ("Tel:+49 30 1234567", &[("phone", "+49 30 1234567")]),
+        ("John,+49 30 1234567,Berlin", &[("phone", "+49 30 1234567")]),
+        ("17,+49 30 1234567", &[("phone", "+49 30 1234567")]),
+        ("(+49)301234567", &[("phone", "(+49)301234567")]),
+        ("call (+49 30 1234567) now", &[("phone", "+49 30 1234567")]),
+        ("+49(0)30/123456-78", &[("phone", "+49(0)30/123456-78")]),
+        ("0049 30 123456", &[("phone", "0049 30 123456")]),
+        ("Fax:0049 30 123456", &[("phone", "0049 30 123456")]),
+        ("+49\u{a0}30\u{202f}1234567", &[("phone", "+49\u{a0}30\u{202f}1234567")]),
+        ("030\u{a0}901820", &[("phone", "030\u{a0}901820")]),
+        ("4111\u{a0}1111\u{202f}1111\u{a0}1111", &[("card", "4111\u{a0}1111\u{202f}1111\u{a0}1111")]),
+        ("card-4111111111111111", &[("card", "4111111111111111")]),
+        ("DE89\u{a0}3704\u{202f}0044 0532 0130 00", &[("iban", "DE89\u{a0}3704\u{202f}0044 0532 0130 00")]),
+        (
+            "iban de89370400440532013000, gb29 nwbk 6016 1331 9268 19",
+            &[("iban", "de89370400440532013000"), ("iban", "gb29 nwbk 6016 1331 9268 19")],
+        ),
+        ("AB12 DE89370400440532013000", &[("iban", "DE89370400440532013000")]),
+        // The first group leads nowhere, what follows is a number of its own.
+        ("01234-56/0049 30 123456", &[]),
+        ("0123 45678 +49 30 1234567", &[("phone", "0123 45678"), ("phone", "+49 30 1234567")]),
+        ("5:0123 0049 30 123456", &[("phone", "0049 30 123456")]),
+    ]);
+}
+
+#[test]
+fn addresses_are_found_after_an_ellipsis_and_in_encoded_domains() {
+    check(&[
+        ("Write to me...john@example.com", &[("email", "john@example.com")]),
+        ("a..b..c.d@example.com", &[("email", "c.d@example.com")]),
+        ("john@example.xn--p1ai!", &[("email", "john@example.xn--p1ai")]),
+        ("john@xn--bcher-kva.example", &[("email", "john@xn--bcher-kva.example")]),
+        ("a..@example.com", &[]),
+    ]);
+}
+
+#[test]
 fn look_alikes_are_not_found() {
     check(&[
         ("a@b, @user, x@localhost, foo@bar@baz.org", &[]),
@@ -103,6 +142,8 @@ fn look_alikes_are_not_found() {
         ("0000 0000 0000 0000", &[]),
         ("1234567890123456789012345", &[]),
         ("3.14159265358979", &[]),
+        ("a71f-500000000009 and 12,0301 234567 and 12:0301 234567", &[]),
+        ("ch10 of the book and the other ones", &[]),
     ]);
 }
 

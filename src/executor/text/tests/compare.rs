@@ -1,11 +1,15 @@
 //! Similarity, near-duplicates and differences.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::run;
+use super::{run, try_run};
+use crate::executor::text::similarity::Similarity;
+use crate::executor::text::{Operation, Scope, TextState};
+use crate::task::{CancelHandle, PartSink, Parts, TaskError, TaskSink};
 
 fn scores(a: &str, b: &str, measures: &[&str]) -> Vec<f64> {
     let output = run(json!({ "operation": "similarity", "text_a": a, "text_b": b, "measures": measures, "shingle_size": 2 }));
@@ -38,6 +42,38 @@ fn every_measure_is_one_for_equal_texts_and_symmetric() {
     let (a, b) = ("one two three", "three two one zero");
     assert_eq!(scores(a, b, &all[..5]), scores(b, a, &all[..5]));
     assert_eq!(scores("", "words here", &["cosine", "jaccard_words", "levenshtein"]), [0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn character_measures_are_bounded_for_a_pair_and_for_all_together() {
+    let (x, y, folds) = ("x".repeat(9_000), "y".repeat(9_000), "\u{390}".repeat(9_000));
+    let cases = [
+        (json!({ "text_a": x, "text_b": y, "measures": ["cosine", "damerau_levenshtein"] }), "text_b", "81000000"),
+        (json!({ "text_a": x, "texts_b": vec![&y; 30], "measures": ["levenshtein"] }), "texts_b", "2430000000"),
+        (json!({ "text_a": x, "texts_b": vec![&y; 15], "measures": ["levenshtein", "jaro_winkler"] }), "texts_b", "2430000000"),
+        // Folded, each of these letters is three.
+        (json!({ "text_a": folds, "text_b": folds, "measures": ["levenshtein"] }), "text_b", "729000000"),
+    ];
+    for (mut request, field, reason) in cases {
+        request["operation"] = json!("similarity");
+        match try_run(request) {
+            Err(TaskError::InvalidPayload { field: f, reason: r }) if f == field && r.contains(reason) => {}
+            other => panic!("{field} {reason}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn character_measures_stop_when_cancelled() {
+    let request = json!({ "text_a": "abc", "texts_b": ["abd"], "measures": ["levenshtein", "damerau_levenshtein", "jaro_winkler"] });
+    let request = serde_json::from_value(request).unwrap();
+    let cancel = CancelHandle::default();
+    cancel.cancel(TaskError::Cancelled { reason: "no longer wanted".into() });
+    let state = TextState { tokenizers: None };
+    let parts = Parts::default();
+    let sink: Arc<dyn TaskSink> = Arc::new(PartSink::default());
+    let scope = Scope { state: &state, parts: &parts, sink: &sink, cancel: &cancel };
+    assert_eq!(Similarity::run(&request, &scope).unwrap_err(), TaskError::Cancelled { reason: "no longer wanted".into() });
 }
 
 /// The pairs that comparing every document with every other finds.

@@ -66,12 +66,22 @@ fn words_break_where_unicode_says() {
 #[test]
 fn sentences_break_where_unicode_says() {
     let Some(file) = data("unicode-break-tests/SentenceBreakTest.txt") else { return };
+    let cancel = crate::task::CancelHandle::default();
+    let mut without_breaks = 0;
     for (text, expected) in break_tests(&file) {
-        let mut found = Vec::new();
-        let cancel = crate::task::CancelHandle::default();
-        super::segment::for_each_sentence(&text, &cancel, |range| found.push(text[range].to_owned())).unwrap();
+        let (mut found, mut over_lines) = (Vec::new(), Vec::new());
+        super::segment::for_each_unicode_sentence(&text, &cancel, |range| found.push(text[range].to_owned())).unwrap();
         assert_eq!(found, expected, "{text:?}");
+        super::segment::for_each_sentence(&text, &cancel, |range| over_lines.push(text[range].to_owned())).unwrap();
+        // Only what a line break inside the text means is a rule of our own.
+        let body = text.trim_end_matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+        if !body.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+            without_breaks += 1;
+            assert_eq!(over_lines, expected, "{text:?}");
+        }
+        assert_eq!(over_lines.concat(), text);
     }
+    assert!(without_breaks > 100, "{without_breaks}");
 }
 
 #[test]
@@ -91,7 +101,7 @@ fn blocks_do_not_change_the_answer() {
             }
         })
         .unwrap();
-        assert!(super::segment::blocks(&text).len() > 5);
+        assert!(super::segment::blocks(&text).len() > 5 && super::segment::sentence_blocks(&text).len() > 5);
         assert_eq!(super::segment::words(&text, &cancel).unwrap(), words, "{file}");
         assert_eq!(super::segment::sentences(&text, &cancel).unwrap(), sentences, "{file}");
     }
@@ -107,7 +117,12 @@ fn statistics_agree_with_an_independent_implementation() {
         let output = run(json!({ "operation": "statistics", "text": text }));
         assert_eq!(output["graphemes"], text.graphemes(true).count());
         assert_eq!(output["words"], text.unicode_words().count());
-        assert_eq!(output["sentences"], text.unicode_sentences().filter(|sentence| sentence.chars().any(char::is_alphanumeric)).count());
+        let has_content = |sentence: &&str| sentence.chars().any(char::is_alphanumeric);
+        let sentences: usize = super::lines::stretches(&text)
+            .map(|range| text[range].replace(['\n', '\r'], " ").unicode_sentences().filter(has_content).count())
+            .sum();
+        assert_eq!(output["sentences"], sentences);
+        assert!(sentences < text.unicode_sentences().filter(has_content).count());
         assert_eq!(output["characters"], text.chars().count());
         assert_eq!(output["lines"], text.lines().count());
     }

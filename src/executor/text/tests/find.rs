@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::run;
+use super::{run, try_run};
 
 #[test]
 fn groups_are_named_numbered_and_placed() {
@@ -25,6 +25,23 @@ fn a_capped_list_of_matches_says_that_there_are_more() {
         assert_eq!((&output["count"], &output["truncated"]), (&json!(3), &json!(truncated)));
         assert_eq!(output["matches"].as_array().unwrap().len(), count);
     }
+}
+
+#[test]
+fn an_expression_that_looks_ahead_at_every_match_is_stopped_and_the_answer_says_why() {
+    // Every single letter is matched only after the rest of the text was searched for something longer.
+    let request = json!({
+        "operation": "extract", "text": "A".repeat(200_000), "pattern": ".*[^A-Z]|[A-Z]", "matches_max": 1_000_000, "effort_ms": 30
+    });
+    let output = run(request);
+    assert_eq!((&output["truncated"], &output["truncated_by"]), (&json!(true), &json!("effort")));
+    let count = output["count"].as_u64().unwrap();
+    assert!((1..200_000).contains(&count), "{count}");
+    let capped = run(json!({ "operation": "extract", "text": "a a", "pattern": "a", "matches_max": 1 }));
+    assert_eq!(capped["truncated_by"], "matches_max");
+    assert!(try_run(json!({ "operation": "extract", "text": "a", "pattern": "a", "effort_ms": 0 })).is_err());
+    let whole = run(json!({ "operation": "extract", "text": "a a", "pattern": "a" }));
+    assert!(whole.get("truncated_by").is_none(), "{whole}");
 }
 
 fn found(text: &str, patterns: &[&str], settings: Value) -> Vec<String> {

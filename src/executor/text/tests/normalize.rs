@@ -1,5 +1,6 @@
 //! Cleaning, HTML and character sets.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{base64_of, run};
@@ -51,6 +52,58 @@ fn cleaning_a_clean_text_changes_nothing() {
     for text in ["Ａ\u{300}  \u{1e9b}\u{323}\n\n\nx", "İstanbul ǅ ﷺ", "e\u{301}\u{328} \u{3a3}\u{3c2}"] {
         let once = normalized(text, settings());
         assert_eq!(normalized(&once, settings()), once);
+    }
+}
+
+#[test]
+fn the_asked_form_holds_for_the_result() {
+    let cases = [
+        ("e\u{200b}\u{301}", json!({}), "\u{e9}"),
+        ("e\u{7}\u{301}", json!({}), "\u{e9}"),
+        ("\u{390}", json!({ "case": "fold" }), "\u{390}"),
+        ("\u{390}", json!({ "case": "upper" }), "\u{3aa}\u{301}"),
+        ("\u{130}", json!({ "case": "lower", "form": "nfd" }), "i\u{307}"),
+        ("x\u{345}\u{200b}\u{301}", json!({ "case": "fold" }), "x\u{301}\u{3b9}"),
+        (" a\r\n\r\n\r\n b \n", json!({ "line_endings": "crlf", "whitespace": "lines" }), "a\r\n\r\nb"),
+        (" a\r\n b\n c\n", json!({ "line_endings": "keep", "whitespace": "lines" }), "a\r\nb\nc"),
+        (" a\n b\r\n", json!({ "line_endings": "crlf", "whitespace": "trim" }), "a\r\n b"),
+    ];
+    for (text, settings, expected) in cases {
+        assert_eq!(normalized(text, settings.clone()), expected, "{text:?} {settings}");
+    }
+}
+
+/// Every value of every field but `html`, picked by the digits of `choice`.
+fn settings_of(mut choice: usize) -> Value {
+    let mut pick = |values: &[&str]| {
+        let value = values[choice % values.len()].to_owned();
+        choice /= values.len();
+        value
+    };
+    let is = |value: String| value == "true";
+    let flags = ["false", "true"];
+    json!({
+        "form": pick(&["nfc", "nfd", "nfkc", "nfkd", "none"]),
+        "case": pick(&["keep", "lower", "upper", "fold"]),
+        "whitespace": pick(&["keep", "trim", "lines", "collapse"]),
+        "line_endings": pick(&["keep", "lf", "crlf"]),
+        "strip_control": is(pick(&flags)),
+        "strip_zero_width": is(pick(&flags)),
+        "straighten_quotes": is(pick(&flags)),
+        "strip_accents": is(pick(&flags)),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn cleaning_twice_is_cleaning_once(
+        text in "(\\PC|\\p{M}|[a-zA-Z\u{370}-\u{3ff}\u{1e00}-\u{1fff}\u{130}\u{149}\u{17f}\u{1f0}]|[\u{300}-\u{345}]|[\r\n\t\u{0}\u{85}\u{200b}\u{ad}\u{2028}\u{2032}\u{2033}\u{b4}]| ){0,24}",
+        choice in 0_usize..3_840,
+    ) {
+        let once = normalized(&text, settings_of(choice));
+        prop_assert_eq!(&normalized(&once, settings_of(choice)), &once, "{:?} {}", &text, settings_of(choice));
     }
 }
 

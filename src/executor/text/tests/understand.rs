@@ -25,6 +25,34 @@ fn languages_are_told_with_names_scripts_and_runners_up() {
     assert!(["deu", "fra"].contains(&only["language"].as_str().unwrap()));
 }
 
+#[test]
+fn confidences_of_the_candidates_share_one_and_fall() {
+    let texts =
+        ["Det er en god dag i dag", "to je dobro", "hola", "The quick brown fox jumps over the lazy dog.", "это хорошо", "東京", "a"];
+    for text in texts {
+        let output = run(json!({ "operation": "detect_language", "text": text, "top": 20 }));
+        let candidates = output["candidates"].as_array().unwrap();
+        let confidences: Vec<f64> = candidates.iter().map(|candidate| candidate["confidence"].as_f64().unwrap()).collect();
+        assert!(confidences.is_sorted_by(|a, b| a >= b), "{text}: {confidences:?}");
+        assert!(confidences.iter().sum::<f64>() <= 1.0 + 1e-9, "{text}: {confidences:?}");
+        assert_eq!(output["confidence"], json!(confidences[0]));
+    }
+}
+
+#[test]
+fn a_few_han_characters_are_not_reliably_chinese() {
+    for (text, reliable) in [
+        ("東京", false),
+        ("中国", false),
+        ("これは日本語の文章です", true),
+        ("สวัสดี", true),
+        ("今天天气很好,我们一起去公园散步吧,然后回家吃饭", true),
+    ] {
+        let output = run(json!({ "operation": "detect_language", "text": text }));
+        assert_eq!(output["reliable"], reliable, "{output}");
+    }
+}
+
 /// Two topics: the first four sentences share words, the last one shares none.
 const STORY: &str = "Solar panels turn sunlight into electricity. Electricity from solar panels is stored in batteries. \
     Batteries release stored electricity at night. Sunlight and batteries make solar electricity useful. My aunt bought purple socks yesterday.";
@@ -64,7 +92,7 @@ fn centrality_is_that_of_the_full_matrix() {
     }
     let best = scores.iter().copied().fold(0.0, f64::max);
     // Greek has no stop words among these letters and its stemmer leaves Latin ones alone.
-    let text = "a b.\nb c.\nb d.\ne f.\n";
+    let text = "a b.\n\nb c.\n\nb d.\n\ne f.\n";
     let output = run(json!({ "operation": "summarize", "text": text, "sentences": 4, "language": "ka", "redundancy_max": 1.0 }));
     for (idx, sentence) in output["sentences"].as_array().unwrap().iter().enumerate() {
         assert!((sentence["score"].as_f64().unwrap() - scores[idx] / best).abs() < 1e-6, "{output}");
