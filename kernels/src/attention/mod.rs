@@ -9,6 +9,8 @@ mod lanes;
 mod piece;
 mod reference;
 pub mod tensor;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 #[cfg(test)]
 mod tests;
