@@ -64,12 +64,16 @@ unsafe fn body<L: Lanes>(place: Place, count: usize, norm: &Norm<'_>, epsilon: f
 /// Safety: as [`body`], for one row.
 #[inline(always)]
 unsafe fn add<L: Lanes>(place: Place, dim: usize) {
-    for at in (0..dim).step_by(L::COUNT) {
-        let len = L::COUNT.min(dim - at);
-        // SAFETY: `at + len <= dim`.
-        unsafe {
-            let sum = f32::load::<L>(place.source.add(at), len).add(f32::load::<L>(place.added.add(at), len));
-            f32::store(sum, place.sum.add(at), len);
+    let whole = dim / L::COUNT * L::COUNT;
+    // SAFETY: every address is below `dim`; the caller is compiled for the level.
+    unsafe {
+        for at in (0..whole).step_by(L::COUNT) {
+            L::load(place.source.add(at)).add(L::load(place.added.add(at))).store(place.sum.add(at));
+        }
+        if whole < dim {
+            let len = dim - whole;
+            let sum = L::load_part(place.source.add(whole), len).add(L::load_part(place.added.add(whole), len));
+            sum.store_part(place.sum.add(whole), len);
         }
     }
 }
@@ -82,6 +86,7 @@ unsafe fn statistics<L: Lanes>(source: *const f32, dim: usize, (is_centred, epsi
     let count = dim as f64;
     // SAFETY: granted by the caller.
     unsafe {
+        // Of the first pass only the sums are used, so only they are computed.
         let mean = if is_centred { (f64::from(sums::<L>(source, dim, L::splat(0.0)).0) / count) as f32 } else { 0.0 };
         let (rest, squares) = sums::<L>(source, dim, L::splat(mean));
         let rest = if is_centred { f64::from(rest) / count } else { 0.0 };
@@ -122,23 +127,40 @@ unsafe fn sums<L: Lanes>(source: *const f32, dim: usize, from: L) -> (f32, f32) 
 #[inline(always)]
 unsafe fn write<L: Lanes>((source, place): (*const f32, Place), norm: &Norm<'_>, (mean, rest, factor): (f32, f32, f32)) {
     let (scale, shift) = (norm.scale(), norm.shift().map(<[f32]>::as_ptr));
+    let (dim, whole) = (scale.len(), scale.len() / L::COUNT * L::COUNT);
     // SAFETY: every address is below the length of a row; the caller is compiled for the level.
     unsafe {
-        let (mean, rest, factor) = (L::splat(mean), L::splat(rest), L::splat(factor));
-        for at in (0..scale.len()).step_by(L::COUNT) {
-            let len = L::COUNT.min(scale.len() - at);
-            let centred = f32::load::<L>(source.add(at), len).sub(mean).sub(rest).mul(factor);
-            let scale = f32::load::<L>(scale.as_ptr().add(at), len);
-            let value = match shift {
-                Some(shift) => centred.mul_add(scale, f32::load::<L>(shift.add(at), len)),
-                None => centred.mul(scale),
-            };
-            if !place.single.is_null() {
-                f32::store(value, place.single.add(at), len);
-            }
-            if !place.half.is_null() {
-                bf16::store(value, place.half.add(at), len);
-            }
+        let numbers = (L::splat(mean), L::splat(-rest * factor), L::splat(factor));
+        for at in (0..whole).step_by(L::COUNT) {
+            write_at::<L>((source, place), (scale.as_ptr(), shift), numbers, (at, L::COUNT));
+        }
+        if whole < dim {
+            write_at::<L>((source, place), (scale.as_ptr(), shift), numbers, (whole, dim - whole));
+        }
+    }
+}
+
+/// Writes `len` of 1..=`COUNT` numbers from `at` on. Safety: as [`body`], for one row.
+#[inline(always)]
+unsafe fn write_at<L: Lanes>(
+    (source, place): (*const f32, Place),
+    (scale, shift): (*const f32, Option<*const f32>),
+    (mean, rest, factor): (L, L, L),
+    (at, len): (usize, usize),
+) {
+    // SAFETY: granted by the caller.
+    unsafe {
+        let centred = f32::load::<L>(source.add(at), len).sub(mean).mul_add(factor, rest);
+        let scale = f32::load::<L>(scale.add(at), len);
+        let value = match shift {
+            Some(shift) => centred.mul_add(scale, f32::load::<L>(shift.add(at), len)),
+            None => centred.mul(scale),
+        };
+        if !place.single.is_null() {
+            f32::store(value, place.single.add(at), len);
+        }
+        if !place.half.is_null() {
+            bf16::store(value, place.half.add(at), len);
         }
     }
 }
