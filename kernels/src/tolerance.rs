@@ -53,3 +53,30 @@ pub fn packed_product(terms: usize, magnitude: f64, splits: bool) -> f64 {
 pub fn attention(is_exact: bool) -> f64 {
     if is_exact { 2e-4 } else { 6e-2 }
 }
+
+/// Bound on the error of an activation at `x`: erf, tanh and exp are within two units in the last place, and are scaled by the argument and rounded
+/// a few more times.
+#[must_use]
+pub fn activation(x: f64) -> f64 {
+    5.0 * UNIT_F32 * x.abs().clamp(1.0, 1e30)
+}
+
+/// The same at near grade: what a rounding to bf16 hides, half its unit in the last place at the larger of 1 and the argument.
+#[must_use]
+pub fn activation_near(x: f64) -> f64 {
+    x.abs().clamp(1.0, f64::from(f32::MAX)) / 1024.0
+}
+
+/// Bound on one rounding to bf16 of a value of this magnitude.
+#[must_use]
+pub fn rounded_half(magnitude: f64) -> f64 {
+    magnitude / 256.0 + f64::from(f32::MIN_POSITIVE)
+}
+
+/// Bound on the error of one number of a norm over `dim` numbers: the sums' chains shift all numbers alike, a common offset costs one rounding of
+/// itself.
+#[must_use]
+pub fn norm(dim: usize, exact: f64, offset: f64) -> f64 {
+    let chain = dim as f64 / 32.0 + 16.0;
+    chain * UNIT_F32 * exact.abs().max(1.0) + 4.0 * UNIT_F32 * offset.abs()
+}

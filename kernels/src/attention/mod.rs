@@ -1,26 +1,35 @@
 //! Attention inside each sequence of an unpadded batch.
 //!
-//! Per sequence and head, keys and values are packed once as the right operands of two products; a block of queries is multiplied with the keys, its rows
-//! go through softmax while they are near, and are multiplied with the values. A row's result depends on its own sequence alone: not on the batch, not on
-//! the threads.
+//! Work is cut into pieces: some queries of one head of one sequence. Keys are taken block by block through an online softmax, so memory does not grow
+//! with the sequence. A row's result depends on its own sequence alone: not on the batch, not on the threads, not on how the work was cut.
 
-mod head;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod lanes;
+mod piece;
 mod reference;
-mod softmax;
 pub mod tensor;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::gemm::{Input, Precision};
+use crate::gemm::{Input, Output, Precision};
+use crate::lanes::Element;
 use crate::{Isa, KernelError, Stop};
+use piece::{Piece, Scratch};
 
 pub use reference::attention as reference_attention;
 
 /// Longest sequence: distances and sizes stay far from their limits.
 pub const ATTENTION_TOKENS_MAX: usize = 1 << 17;
+/// Products of numbers below which a second thread does not pay.
+const SPLIT_PRODUCTS: usize = 1 << 20;
 /// Largest head.
 pub const HEAD_DIM_MAX: usize = 1024;
 
@@ -44,7 +53,7 @@ pub enum Mask {
 impl Mask {
     /// The keys that the query at `query` sees in a sequence of `len` tokens; never empty.
     #[must_use]
-    pub fn keys(self, query: usize, len: usize) -> std::ops::Range<usize> {
+    pub fn keys(self, query: usize, len: usize) -> Range<usize> {
         match self {
             Self::Full => 0..len,
             Self::Causal => 0..query + 1,
@@ -112,7 +121,7 @@ pub fn attention(
     qkv: Input<'_>,
     offsets: &[usize],
     spec: &AttentionSpec<'_>,
-    (out, stop): (&mut [f32], Stop<'_>),
+    (out, stop): (Output<'_>, Stop<'_>),
 ) -> Result<(), KernelError> {
     attention_on(Isa::active(), (qkv, offsets), spec, (out, stop))
 }
@@ -122,7 +131,7 @@ pub fn attention_on(
     isa: Isa,
     (qkv, offsets): (Input<'_>, &[usize]),
     spec: &AttentionSpec<'_>,
-    (out, stop): (&mut [f32], Stop<'_>),
+    (out, stop): (Output<'_>, Stop<'_>),
 ) -> Result<(), KernelError> {
     spec.check()?;
     let mismatch = |what, expected, got| Err(KernelError::Mismatch { op: "attention", what, expected, got });
@@ -137,37 +146,98 @@ pub fn attention_on(
     if offsets.first() != Some(&0) || offsets.last() != Some(&tokens) || !offsets.is_sorted() {
         return mismatch("tokens in the sequences", tokens, offsets.last().copied().unwrap_or(0));
     }
-    let mut rest = out;
-    let mut sequences = Vec::with_capacity(offsets.len() - 1);
-    for pair in offsets.windows(2) {
-        let (piece, after) = rest.split_at_mut((pair[1] - pair[0]) * width);
-        rest = after;
-        if pair[1] - pair[0] > ATTENTION_TOKENS_MAX {
-            return Err(KernelError::OutOfRange { op: "attention", what: "tokens", max: ATTENTION_TOKENS_MAX, got: pair[1] - pair[0] });
-        }
-        if pair[1] > pair[0] {
-            sequences.push((pair[0]..pair[1], piece));
-        }
+    if let Some(pair) = offsets.windows(2).find(|pair| pair[1] - pair[0] > ATTENTION_TOKENS_MAX) {
+        return Err(KernelError::OutOfRange { op: "attention", what: "tokens", max: ATTENTION_TOKENS_MAX, got: pair[1] - pair[0] });
     }
-    sequences.into_par_iter().try_for_each(|(tokens, out)| {
-        let group = spec.heads / spec.kv_heads;
-        let heads: Vec<Vec<f32>> = (0..spec.kv_heads)
-            .into_par_iter()
-            .map(|kv_head| {
-                let keys = head::Keys::pack(isa, (qkv, &tokens), spec, kv_head)?;
-                let queries = kv_head * group..(kv_head + 1) * group;
-                let mixed = queries.map(|head| keys.attend((qkv, &tokens), spec, (head, stop)));
-                mixed.collect::<Result<Vec<_>, _>>()
-            })
-            .collect::<Result<Vec<_>, KernelError>>()?
-            .into_iter()
-            .flatten()
-            .collect();
-        for (head, mixed) in heads.iter().enumerate() {
-            for (row, mixed) in out.chunks_exact_mut(width).zip(mixed.chunks_exact(spec.head_dim)) {
-                row[head * spec.head_dim..][..spec.head_dim].copy_from_slice(mixed);
-            }
-        }
-        Ok(())
-    })
+    match (qkv, out) {
+        (Input::F32(qkv), Output::F32(out)) => pieces(isa, (qkv, offsets), spec, (out, stop)),
+        (Input::F32(qkv), Output::Bf16(out)) => pieces(isa, (qkv, offsets), spec, (out, stop)),
+        (Input::Bf16(qkv), Output::F32(out)) => pieces(isa, (qkv, offsets), spec, (out, stop)),
+        (Input::Bf16(qkv), Output::Bf16(out)) => pieces(isa, (qkv, offsets), spec, (out, stop)),
+    }
+}
+
+/// The output's address, for pieces that write different numbers of it.
+#[derive(Clone, Copy)]
+struct Shared<O>(*mut O);
+// SAFETY: pieces write disjoint numbers: different queries or different heads.
+unsafe impl<O> Sync for Shared<O> {}
+
+impl<O> Shared<O> {
+    fn address(&self) -> *mut O {
+        self.0
+    }
+}
+
+/// Cuts the work into pieces and computes them on as many threads as pay. The sizes were checked.
+fn pieces<T: Element, O: Element>(
+    isa: Isa,
+    (qkv, offsets): (&[T], &[usize]),
+    spec: &AttentionSpec<'_>,
+    (out, stop): (&mut [O], Stop<'_>),
+) -> Result<(), KernelError> {
+    let sequences = || offsets.windows(2).map(|pair| pair[0]..pair[1]).filter(|tokens| !tokens.is_empty());
+    let cut = |tokens: Range<usize>| {
+        let firsts = (0..tokens.len()).step_by(blocks(level(isa, spec, tokens.len())).0);
+        (0..spec.heads)
+            .flat_map(move |head| firsts.clone().map(move |first| (head, first)))
+            .map(move |(head, first)| (tokens.clone(), head, first))
+    };
+    let all: Vec<_> = sequences().flat_map(cut).collect();
+    let shared = Shared(out.as_mut_ptr());
+    let width = spec.heads * spec.head_dim;
+    let compute = |scratch: &mut Scratch, (tokens, head, first): &(Range<usize>, usize, usize)| {
+        let isa = level(isa, spec, tokens.len());
+        let (piece_queries, block_keys) = blocks(isa);
+        let piece = Piece {
+            spec,
+            source: qkv[tokens.start * spec.row()..].as_ptr(),
+            out: shared.address().wrapping_add(tokens.start * width + head * spec.head_dim),
+            len: tokens.len(),
+            head: *head,
+            queries: *first..tokens.len().min(first + piece_queries),
+            block_keys,
+        };
+        // SAFETY: source and output hold all tokens of the sequence, as was checked; other pieces write other numbers.
+        unsafe { run(isa, &piece, scratch, stop) };
+        if stop() { Err(KernelError::Stopped) } else { Ok(()) }
+    };
+    let products = sequences().map(|tokens| tokens.len() * tokens.len()).sum::<usize>().saturating_mul(width);
+    if products < SPLIT_PRODUCTS || rayon::current_num_threads() == 1 {
+        let mut scratch = Scratch::default();
+        return all.iter().try_for_each(|piece| compute(&mut scratch, piece));
+    }
+    all.par_iter().try_for_each_init(Scratch::default, compute)
+}
+
+/// The level that computes a sequence of `len` tokens: short ones do not fill the tiles.
+fn level(isa: Isa, spec: &AttentionSpec<'_>, len: usize) -> Isa {
+    match isa {
+        Isa::Amx(proof) if len <= if spec.precision == Precision::Exact { 32 } else { 16 } => Isa::Avx512(proof.avx512()),
+        _ => isa,
+    }
+}
+
+/// Queries of a piece and keys of a block, as suits the level.
+fn blocks(isa: Isa) -> (usize, usize) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx(_) => (amx::PIECE_QUERIES, amx::BLOCK_KEYS),
+        _ => (lanes::PIECE_QUERIES, lanes::BLOCK_KEYS),
+    }
+}
+
+/// Computes a piece.
+///
+/// # Safety
+/// Source and output of the piece are good for all its tokens.
+unsafe fn run<T: Element, O: Element>(isa: Isa, piece: &Piece<'_, T, O>, scratch: &mut Scratch, stop: Stop<'_>) {
+    // SAFETY (both calls): the caller's promise.
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: see above.
+        Isa::Amx(proof) => unsafe { amx::run((proof, piece.spec.precision == Precision::Exact), piece, scratch, stop) },
+        // SAFETY: see above.
+        _ => unsafe { lanes::run(isa, piece, scratch, stop) },
+    }
 }

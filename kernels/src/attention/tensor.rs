@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{AttentionSpec, Mask};
-use crate::gemm::{Input, Precision};
+use crate::gemm::{Input, Output, Precision};
 use crate::never_stop;
 
 /// Attention over an unpadded batch.
@@ -63,7 +63,7 @@ impl CustomOp1 for Attention {
             precision: self.precision,
         };
         let mut out = vec![0f32; tokens * self.heads * head_dim];
-        super::attention(input, &self.offsets, &spec, (&mut out, &never_stop)).map_err(candle_core::Error::wrap)?;
+        super::attention(input, &self.offsets, &spec, (Output::F32(&mut out), &never_stop)).map_err(candle_core::Error::wrap)?;
         Ok((CpuStorage::F32(out), Shape::from((tokens, self.heads * head_dim))))
     }
 }

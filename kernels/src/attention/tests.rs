@@ -33,8 +33,12 @@ fn check(offsets: &[usize], spec: &AttentionSpec<'_>) {
         for precision in [Precision::Exact, Precision::Bf16] {
             let spec = AttentionSpec { precision, ..*spec };
             let mut out = vec![f32::NAN; tokens * spec.heads * spec.head_dim];
-            attention_on(isa, (Input::F32(&qkv), offsets), &spec, (&mut out, &never_stop)).unwrap();
+            attention_on(isa, (Input::F32(&qkv), offsets), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
             let bound = tolerance::attention(precision == Precision::Exact);
+            if tokens > 500 {
+                let errors = out.iter().zip(&truth).map(|(got, exact)| (f64::from(*got) - exact).abs());
+                println!("{isa} {precision:?} {:?}: worst error {:.2e}", spec.mask, errors.fold(0.0, f64::max));
+            }
             for (at, (got, exact)) in out.iter().zip(&truth).enumerate() {
                 assert!((f64::from(*got) - exact).abs() <= bound, "{isa} {spec:?} {offsets:?} number {at}: {got}, exactly {exact}");
             }
@@ -82,7 +86,7 @@ fn a_sequence_is_the_same_in_any_batch_and_on_any_number_of_threads() {
         let run = |qkv: &[f32], offsets: &[usize], threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0f32; offsets[offsets.len() - 1] * 64];
-            pool.install(|| attention_on(isa, (Input::F32(qkv), offsets), &PLAIN, (&mut out, &never_stop))).unwrap();
+            pool.install(|| attention_on(isa, (Input::F32(qkv), offsets), &PLAIN, (Output::F32(&mut out), &never_stop))).unwrap();
             out
         };
         let together = run(&qkv, &[0, 33, 40, 100], 1);
@@ -92,12 +96,55 @@ fn a_sequence_is_the_same_in_any_batch_and_on_any_number_of_threads() {
 }
 
 #[test]
+fn long_sequences_agree_with_the_reference() {
+    let bias = noise(9, 2 * 41);
+    for mask in [Mask::Full, Mask::Causal, Mask::Window { left: 150, right: 10 }] {
+        check(&[0, 530], &AttentionSpec { mask, distance_bias: Some(&bias), ..PLAIN });
+    }
+}
+
+#[test]
+fn what_comes_later_does_not_change_what_causal_queries_saw() {
+    let qkv = noise(5, 530 * PLAIN.row());
+    for isa in Isa::available() {
+        for precision in [Precision::Exact, Precision::Bf16] {
+            let spec = AttentionSpec { mask: Mask::Causal, precision, ..PLAIN };
+            let run = |tokens: usize| {
+                let mut out = vec![0f32; tokens * 64];
+                let input = Input::F32(&qkv[..tokens * PLAIN.row()]);
+                attention_on(isa, (input, &[0, tokens]), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
+                out
+            };
+            let whole = run(530);
+            for tokens in [65, 130, 300, 513] {
+                assert_eq!(run(tokens), whole[..tokens * 64], "{isa} {precision:?} {tokens}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bf16_is_read_as_it_is_and_written_rounded() {
+    use half::bf16;
+    for isa in Isa::available() {
+        let halves: Vec<bf16> = noise(8, 40 * PLAIN.row()).iter().map(|value| bf16::from_f32(*value)).collect();
+        let wide: Vec<f32> = halves.iter().map(|value| value.to_f32()).collect();
+        let (mut out, mut out_half) = (vec![0f32; 40 * 64], vec![bf16::ZERO; 40 * 64]);
+        attention_on(isa, (Input::F32(&wide), &[0, 40]), &PLAIN, (Output::F32(&mut out), &never_stop)).unwrap();
+        attention_on(isa, (Input::Bf16(&halves), &[0, 40]), &PLAIN, (Output::Bf16(&mut out_half), &never_stop)).unwrap();
+        for (out, half) in out.iter().zip(&out_half) {
+            assert_eq!(bf16::from_f32(*out), *half, "{isa}");
+        }
+    }
+}
+
+#[test]
 fn special_values_stay_in_their_sequence() {
     for isa in Isa::available() {
         let clean = noise(6, 20 * PLAIN.row());
         let run = |qkv: &[f32]| {
             let mut out = vec![0f32; 20 * 64];
-            attention_on(isa, (Input::F32(qkv), &[0, 10, 20]), &PLAIN, (&mut out, &never_stop)).unwrap();
+            attention_on(isa, (Input::F32(qkv), &[0, 10, 20]), &PLAIN, (Output::F32(&mut out), &never_stop)).unwrap();
             out
         };
         let expected = run(&clean);
@@ -116,7 +163,7 @@ fn special_values_stay_in_their_sequence() {
 fn sizes_that_do_not_fit_are_refused() {
     let qkv = noise(1, 4 * PLAIN.row());
     let run = |qkv: &[f32], offsets: &[usize], spec: &AttentionSpec<'_>, out: usize| {
-        attention(Input::F32(qkv), offsets, spec, (&mut vec![0f32; out], &never_stop)).is_err()
+        attention(Input::F32(qkv), offsets, spec, (Output::F32(&mut vec![0f32; out]), &never_stop)).is_err()
     };
     assert!(run(&qkv[1..], &[0, 4], &PLAIN, 256));
     assert!(run(&qkv, &[0, 4], &PLAIN, 255));
@@ -126,6 +173,6 @@ fn sizes_that_do_not_fit_are_refused() {
     assert!(run(&qkv, &[0, 4], &AttentionSpec { heads: 0, ..PLAIN }, 0));
     assert!(run(&qkv, &[0, 4], &AttentionSpec { kv_heads: 3, ..PLAIN }, 256));
     assert!(run(&qkv, &[0, 4], &AttentionSpec { distance_bias: Some(&[1.0; 4]), ..PLAIN }, 256));
-    let stopped = attention(Input::F32(&qkv), &[0, 4], &PLAIN, (&mut [0.0; 256], &|| true));
+    let stopped = attention(Input::F32(&qkv), &[0, 4], &PLAIN, (Output::F32(&mut [0.0; 256]), &|| true));
     assert_eq!(stopped, Err(KernelError::Stopped));
 }

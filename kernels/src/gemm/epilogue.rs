@@ -40,9 +40,12 @@ pub(super) struct Finish<'a> {
     pub row_columns: usize,
 }
 
+/// Of the rows of a strip and of all columns, with `int8`.
+type Scales<'a> = Option<(&'a [f32; STRIP_ROWS], &'a [f32])>;
+
 impl Finish<'_> {
     /// Finishes the block of `panel` and writes it.
-    pub(super) fn block(&self, panel: usize, (sums, scales): (&mut Sums, Option<(&[f32; STRIP_ROWS], &[f32])>), out: &mut Output<'_>) {
+    pub(super) fn block(&self, panel: usize, (sums, scales): (&mut Sums, Scales<'_>), out: &mut Output<'_>) {
         let first = panel * PANEL_COLUMNS;
         let columns = first..(first + PANEL_COLUMNS).min(self.columns.end);
         let rows = self.rows.0.len();

@@ -8,7 +8,7 @@ use half::bf16;
 use super::epilogue::Finish;
 use super::strip::Sums;
 use super::{Output, PANEL_COLUMNS, STRIP_ROWS};
-use crate::activation::avx512::{Function, with_function};
+use crate::activation::curves::{Curve, with_curve};
 use crate::isa::Amx;
 
 const LANES: usize = 16;
@@ -35,10 +35,10 @@ pub(super) fn block(_proof: Amx, finish: &Finish<'_>, block: &Block<'_>, out: &m
     assert!(block.scales.is_none_or(|(_, columns)| columns.len() >= block.columns.end));
     // SAFETY: the proof can only be had where the processor has AVX-512 with bf16; every address was checked above.
     unsafe {
-        with_function!(finish.epilogue.activation, F => match out {
-            Output::F32(out) => run::<f32, F>(finish, block, out.as_mut_ptr()),
-            Output::Bf16(out) => run::<bf16, F>(finish, block, out.as_mut_ptr()),
-        });
+        match out {
+            Output::F32(out) => with_curve!(finish.epilogue.activation, Grade::Full, C => run::<f32, C>(finish, block, out.as_mut_ptr())),
+            Output::Bf16(out) => with_curve!(finish.epilogue.activation, Grade::Near, C => run::<bf16, C>(finish, block, out.as_mut_ptr())),
+        }
     }
 }
 
@@ -89,7 +89,7 @@ impl Number for bf16 {
 /// # Safety
 /// The processor has these instructions and the block's addresses were checked.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn run<N: Number, F: Function>(finish: &Finish<'_>, block: &Block<'_>, out: *mut N) {
+unsafe fn run<N: Number, C: Curve>(finish: &Finish<'_>, block: &Block<'_>, out: *mut N) {
     let (from, width) = (block.columns.start, block.columns.len());
     let mask_of = |half: usize| -> __mmask16 { ((1u32 << width.saturating_sub(half * LANES).min(LANES)) - 1) as __mmask16 };
     let masks = [mask_of(0), mask_of(1)];
@@ -109,7 +109,7 @@ unsafe fn run<N: Number, F: Function>(finish: &Finish<'_>, block: &Block<'_>, ou
                     *value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(*value)), _mm512_mul_ps(scale, row_scale));
                 }
             }
-            values = [F::of(_mm512_add_ps(values[0], bias[0])), F::of(_mm512_add_ps(values[1], bias[1]))];
+            values = [C::at(_mm512_add_ps(values[0], bias[0])), C::at(_mm512_add_ps(values[1], bias[1]))];
             if let Some(residual) = residual {
                 let residual = residual.add((finish.rows.1 + row) * finish.row_columns + from);
                 for (half, value) in values.iter_mut().enumerate() {

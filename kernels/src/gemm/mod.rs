@@ -84,7 +84,7 @@ pub enum Output<'a> {
 }
 
 impl Output<'_> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::Bf16(values) => values.len(),

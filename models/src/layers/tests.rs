@@ -58,7 +58,7 @@ fn attention_is_its_definition_for_every_mask_over_several_blocks() {
             let qkv = Tensor::from_vec(qkv, (tokens, spec.qkv_width()), &Device::Cpu).unwrap();
             let found: Vec<f32> = attention(&qkv, &offsets, &spec).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             let largest = found.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
-            assert!(found.len() == expected.len() && largest <= 1e-5, "{mask:?}, biased {biased}: differs by {largest}");
+            assert!(found.len() == expected.len() && largest <= 4e-5, "{mask:?}, biased {biased}: differs by {largest}");
         }
     }
 }

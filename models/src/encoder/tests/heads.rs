@@ -39,7 +39,9 @@ fn floats(value: &Value) -> Vec<f32> {
 fn close(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}: number of values");
     let largest = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(largest <= 1e-4, "{what}: differs by {largest}: {found:?}, expected {expected:?}");
+    // `exact` on AMX leaves about 2⁻¹⁶ of each product, and the fixtures' logits are up to about 5.
+    let bound = 1e-4 * expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+    assert!(largest <= bound, "{what}: differs by {largest}: {found:?}, expected {expected:?}");
 }
 
 fn texts(value: &Value) -> Vec<&str> {
