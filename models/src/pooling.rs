@@ -145,7 +145,8 @@ fn pool_one(mode: PoolingMode, tokens: &[f32], first: usize, out: &mut [f32]) {
     let rows = || tokens.chunks_exact(hidden).enumerate().skip(first);
     let count = (tokens.len() / hidden - first) as f32;
     match mode {
-        PoolingMode::Cls => out.copy_from_slice(&tokens[first * hidden..(first + 1) * hidden]),
+        // Also where the prompt takes no part: the first token is no word of it.
+        PoolingMode::Cls => out.copy_from_slice(&tokens[..hidden]),
         PoolingMode::LastToken => out.copy_from_slice(&tokens[tokens.len() - hidden..]),
         PoolingMode::Max => {
             out.fill(f32::NEG_INFINITY);

@@ -46,7 +46,6 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve tasks over HTTP until stopped
-    /// Serve tasks over HTTP until stopped
     Serve(serve::ServeArgs),
     /// Execute a JSONL file of tasks here; resumes where an earlier run stopped
     Run(run::RunArgs),
@@ -72,7 +71,6 @@ pub(crate) enum Command {
     Text(text::TextArgs),
     /// Vector operations on .npy files and JSON arrays: cosine, topk, kmeans, pca, ... (`tallow vector --list`)
     Vector(vector::VectorArgs),
-    /// Models on this machine: ls, pull, show, verify, rm
     /// Models on this machine: ls, pull, show, verify, rm
     Models(models::ModelsArgs),
     /// What this machine has and what the worker would pick, and why

@@ -225,6 +225,11 @@ enum Target {
 
 impl Target {
     fn open(args: &EmbedArgs, json: bool, rows: u64) -> Result<Self, CliError> {
+        if let (Some(file), Some(path)) = (&args.file, &args.output)
+            && super::input::is_same_file(file, path)
+        {
+            return Err(CliError::usage("the output would overwrite the texts; name another file with -o"));
+        }
         Ok(match &args.output {
             Some(path) if is_npy(path) => Self::Npy { writer: RowWriter::create(path)?, rows },
             Some(path) if is_jsonl(path) => {

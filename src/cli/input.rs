@@ -23,6 +23,11 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, CliError> {
     Ok(Box::new(BufReader::with_capacity(64 * 1024, file)))
 }
 
+/// True when both paths lead to the same file, however they are spelled.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 /// All of a file or of standard input (`-`) as text. Errors: absent, not UTF-8, larger than 256 MiB.
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
     let mut bytes = Vec::new();

@@ -58,6 +58,11 @@ impl Kept {
                     self.tasks.remove(&oldest);
                 }
             }
+            Record::Forgotten { task_id } => {
+                if self.tasks.get_mut(task_id).is_some_and(|(_, task)| task.outcome.is_some()) {
+                    self.tasks.remove(task_id);
+                }
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ impl Outcome {
     }
 }
 
-/// One state change.
+/// One state change, or the end of a task's keeping.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A task was accepted.
@@ -115,6 +115,11 @@ pub enum Record {
         task_id: TaskId,
         /// How.
         outcome: Arc<Outcome>,
+    },
+    /// The ended task is no longer kept: by count, bytes or age. Nothing needs its result any more.
+    Forgotten {
+        /// The task.
+        task_id: TaskId,
     },
 }
 

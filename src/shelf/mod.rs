@@ -217,6 +217,10 @@ impl Shelf {
     /// The slot of a name with one more pin. Pins rise only under the lock, so what is unpinned under it may go.
     fn slot(&self, name: &str) -> Result<Arc<Slot>, TaskError> {
         let mut slots = self.inner.slots.lock();
+        if slots.len() >= SHELF_MODELS_MAX {
+            // Places of loads that nobody waits for any more.
+            slots.retain(|_, slot| slot.cell.get().is_some() || slot.pins.load(Ordering::Acquire) > 0);
+        }
         if !slots.contains_key(name) && slots.len() >= SHELF_MODELS_MAX && self.evict(&mut slots, 1).is_none() {
             return Err(TaskError::Overloaded { retry_after: RETRY_AFTER, reason: format!("{SHELF_MODELS_MAX} models are in use") });
         }
@@ -256,6 +260,15 @@ impl Shelf {
                     reason: format!("{} has {} bytes free, the model needs {}", shortage.resource, shortage.free, shortage.needed),
                 });
             }
+        }
+    }
+
+    /// Evicts idle models for a task that waits for `demand` and whom nothing that runs could make room for. Nothing is evicted where that would not help.
+    pub fn make_room(&self, demand: &ResourceDemand) {
+        if let Err(shortage) = self.inner.ledger.try_claim(demand).map(drop) {
+            let mut slots = self.inner.slots.lock();
+            // Where idle models are not enough the task waits on.
+            let _enough = self.evict(&mut slots, shortage.needed.saturating_sub(shortage.free));
         }
     }
 

@@ -119,7 +119,7 @@ impl Worker {
         let pool = ComputePool::new(plan.threads().compute)?;
         let (registry, inference) = executors::registry(&plan, &device, &pool, &ledger)?;
         let executor: Arc<dyn TaskExecutor> = registry.clone();
-        let manager = Arc::new(TaskManager::with_options(executor, manager_options(&plan, ledger)));
+        let manager = Arc::new(TaskManager::with_options(executor, manager_options(&plan, ledger, inference.clone())));
         Ok(Self { plan, device, pool, registry, inference, manager })
     }
 
@@ -160,7 +160,7 @@ impl Worker {
     }
 }
 
-fn manager_options(plan: &WorkerPlan, ledger: Ledger) -> ManagerOptions {
+fn manager_options(plan: &WorkerPlan, ledger: Ledger, inference: ModelInferenceExecutor) -> ManagerOptions {
     let defaults = ManagerOptions::default();
     let held_bytes = (plan.memory().bytes / HELD_SHARE).min(HELD_BYTES_MAX);
     ManagerOptions {
@@ -168,6 +168,7 @@ fn manager_options(plan: &WorkerPlan, ledger: Ledger) -> ManagerOptions {
         open_bytes_max: held_bytes,
         retained_bytes_max: held_bytes,
         ledger: Some(ledger),
+        on_shortage: Some(Arc::new(move |demand| inference.make_room(demand))),
         ..defaults
     }
 }

@@ -18,6 +18,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::exit::{CliError, Exit};
+use super::input;
 use super::local::Local;
 use super::session::Session;
 use crate::config::WorkerLayer;
@@ -54,7 +55,9 @@ pub(crate) fn run(args: &RunArgs, session: &mut Session) -> Result<Exit, CliErro
     let feed = Feed::open(&args.file)?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-") || (args.output.is_none() && session.out.json());
     let file = match args.output.as_deref().filter(|_| !to_stdout) {
-        Some(path) if args.file == path => return Err(CliError::usage("the output would overwrite the tasks; name another file with -o")),
+        Some(path) if input::is_same_file(&args.file, path) => {
+            return Err(CliError::usage("the output would overwrite the tasks; name another file with -o"));
+        }
         Some(path) => Some(AnswersFile::open(path, args.overwrite)?),
         None => None,
     };

@@ -231,6 +231,11 @@ impl ModelInferenceExecutor {
         self.inner.shelf.unload(&canonical_name(name))
     }
 
+    /// Evicts idle models for a task that waits for `demand`; see [`Shelf::make_room`].
+    pub fn make_room(&self, demand: &ResourceDemand) {
+        self.inner.shelf.make_room(demand);
+    }
+
     /// The model of tasks that name none.
     #[must_use]
     pub fn default_model(&self) -> &str {

@@ -293,7 +293,11 @@ fn disarm(rare: &mut Rare, timers: &mut super::super::timers::Timers, slot: Slot
 
 fn event_of(outcome: &Outcome, duration_ns: u64, retry_count: u32, bytes: u64) -> (EventKind, u64) {
     match &outcome.kind {
-        OutcomeKind::Completed { result, .. } => (EventKind::Completed { result: result.clone(), duration_ns }, bytes),
+        OutcomeKind::Completed { result, parts } => {
+            // Parts are not in the event.
+            let parts: u64 = parts.values().map(|part| part.bytes().len() as u64).sum();
+            (EventKind::Completed { result: result.clone(), duration_ns }, bytes.saturating_sub(parts))
+        }
         OutcomeKind::Failed(error) => (EventKind::Failed { error: error.clone(), retry_count }, error.to_string().len() as u64),
         OutcomeKind::Cancelled(reason) => (EventKind::Cancelled { reason: reason.clone() }, reason.len() as u64),
     }

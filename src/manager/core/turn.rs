@@ -134,6 +134,7 @@ impl Core {
                 self.keys.remove(entry.submitter, key);
             }
             self.leave(entry.submitter);
+            self.append(Record::Forgotten { task_id: entry.body.id() });
             turn.forgotten.push(entry);
         }
         turn.more = true;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{manager, task, until};
+use crate::journal::{Journal as _, MemoryJournal};
 use crate::manager::{Delivery, EventCursor, StatusKind, TaskFilter};
 use crate::task::{EventError, EventHandler, Submission, TaskError, TaskEvent, TaskPriority};
 
@@ -74,7 +75,12 @@ async fn a_key_names_one_task_until_that_is_forgotten() {
 
 #[tokio::test]
 async fn ended_tasks_are_kept_by_count_bytes_and_age() {
-    let (by_count, _) = manager(|options| options.retained_tasks_max = 3);
+    let journal = Arc::new(MemoryJournal::new());
+    let kept = journal.clone();
+    let (by_count, _) = manager(move |options| {
+        options.retained_tasks_max = 3;
+        options.journal = kept;
+    });
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(by_count.submit_task(task(json!({}))).await.expect("accepted"));
@@ -82,6 +88,7 @@ async fn ended_tasks_are_kept_by_count_bytes_and_age() {
     }
     until("two are forgotten", || by_count.stats().retained_tasks == 3).await;
     assert!(by_count.get_task(&ids[1]).is_err() && by_count.get_task(&ids[2]).is_ok());
+    assert_eq!(journal.load().expect("readable").len(), 3, "the journal lets go of what is forgotten");
 
     let (by_bytes, _) = manager(|options| options.retained_bytes_max = 1_500);
     let large = by_bytes.submit_task(task(json!({"x": "y".repeat(400)}))).await.expect("accepted");

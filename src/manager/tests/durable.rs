@@ -39,6 +39,7 @@ impl Journal for Gated {
             Record::Accepted(_) => "accepted",
             Record::Started { .. } => "started",
             Record::Ended { .. } => "ended",
+            Record::Forgotten { .. } => "forgotten",
         }));
         self.records.append(records)
     }
