@@ -58,7 +58,7 @@ def main() -> None:
     probes = [probe(options.threads)]
     record = report.Record(machine, probes, peers={}, options={"rounds": options.rounds, "threads": options.threads, "quick": options.quick})
     for name in options.models.split(","):
-        record.models.append(compare(name, options, record))
+        compare(name, options, record)
     probes.append(probe(options.threads))
     machine["load_after"] = os.getloadavg()[0]
     path = report.write(record, options.out)
@@ -66,8 +66,8 @@ def main() -> None:
     print(f"written: {path}", file=sys.stderr)
 
 
-def compare(name: str, options: argparse.Namespace, record: report.Record) -> report.ModelRecord:
-    """Everything on one model. A peer that cannot load it is left out, and the record says why."""
+def compare(name: str, options: argparse.Namespace, record: report.Record) -> None:
+    """Adds everything on one model to the record. A peer that cannot load it is left out, and the record says why."""
     row_count, calibration_count = (QUICK_ROWS if options.quick else ROWS)[name]
     folder = options.out / "models" / name
     texts = Texts(options.data, options.minilm)
@@ -81,20 +81,22 @@ def compare(name: str, options: argparse.Namespace, record: report.Record) -> re
     model = report.ModelRecord(name, title, config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"])
     if name == "minilm":
         model.orientation = report.ORIENTATION
+    record.models.append(model)
     peers = start(folder, options, record)
     try:
         golden = next(peer for peer in peers if (peer.name, peer.precision) == GOLDEN)
         for workload in (texts.uniform(row_count), texts.mixed(row_count), texts.sorted_mixed(row_count)):
             model.lengths[workload.name] = [len(ids) for ids in workload.ids]
             model.figures[workload.name] = measure.throughput(peers, golden, workload, options.rounds)
+            report.save(record, options.out)
         queries = texts.queries(QUERY_COUNT // 10 if options.quick else QUERY_COUNT)
         model.figures[queries.name] = measure.latency(peers, golden, queries, options.rounds)
+        report.save(record, options.out)
         if name == "minilm":
             model.spearman = measure.similarity_spearman(peers, texts.similarity_pairs())
     finally:
         for peer in peers:
             peer.close()
-    return model
 
 
 def start(folder: Path, options: argparse.Namespace, record: report.Record) -> list[Peer]:

@@ -56,10 +56,15 @@ class Record:
         return {name: max(probe[name] for probe in self.probes) for name in self.probes[0]}
 
 
-def write(record: Record, out: Path) -> Path:
-    """Writes all files into `out`; returns the Markdown's path."""
+def save(record: Record, out: Path) -> None:
+    """Writes every pass so far into `out`, so that a run that is ended early leaves its figures."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "encoders.json").write_text(json.dumps(asdict(record) | {"peak": record.peak}, indent=1))
+
+
+def write(record: Record, out: Path) -> Path:
+    """Writes all files into `out`; returns the Markdown's path."""
+    save(record, out)
     plots = [plot(model, out / f"encoders-{model.name}.png") for model in record.models]
     path = out / "encoders.md"
     path.write_text("\n".join(_lines(record, plots)) + "\n")
