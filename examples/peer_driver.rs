@@ -17,6 +17,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_transformers::models::bert::{BertModel, Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tallow_kernels::gemm::Precision;
 use tallow_models::{Embedder, Encoder, Sequence};
 
 /// Sequences that candle's model gets at once, as the other peers do; the worker is given all of them and makes its own batches.
@@ -68,13 +69,14 @@ fn answer(line: &str, engine: &str, loaded: &mut Option<Box<dyn Engine>>) -> Res
 }
 
 fn load(engine: &str, folder: &Path, precision: &str) -> Result<Box<dyn Engine>, Failure> {
-    // The one place that turns a precision's name into a setting of the engine.
-    if precision != "f32" {
-        return Err(format!("precision `{precision}`; supported: f32").into());
-    }
     match engine {
-        "tallow" => Ok(Box::new(Tallow(Encoder::load(folder, "peer", &Device::Cpu)?))),
-        "candle" => Ok(Box::new(Candle::load(folder)?)),
+        "tallow" => {
+            let precision = Precision::ALL.into_iter().find(|known| known.name() == precision);
+            let precision = precision.ok_or("precision; supported by tallow: exact, bf16, int8")?;
+            Ok(Box::new(Tallow(Encoder::load_with(folder, "peer", (&Device::Cpu, precision))?)))
+        }
+        "candle" if precision == "f32" => Ok(Box::new(Candle::load(folder)?)),
+        "candle" => Err(format!("precision `{precision}`; supported by candle: f32").into()),
         other => Err(format!("engine `{other}`; supported: tallow, candle").into()),
     }
 }

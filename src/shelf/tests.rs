@@ -130,3 +130,26 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn loads_that_nobody_waits_for_take_no_place() {
+    let (shelf, _) = shelf_with(1 << 30);
+    for number in 0..SHELF_MODELS_MAX + 2 {
+        // A caller that gives up: its future is dropped with the load under way.
+        let name = format!("given-up-{number}");
+        let mut given_up = Box::pin(shelf.get(&name));
+        assert!(futures_util::poll!(given_up.as_mut()).is_pending());
+        drop(given_up);
+    }
+    shelf.get("tiny-bert").await.map(drop).expect("a place is free");
+}
+
+#[tokio::test]
+async fn idle_models_make_room_for_a_task_that_nothing_else_could_help() {
+    let (shelf, ledger) = shelf_with(1 << 30);
+    drop(shelf.get("tiny-bert").await.unwrap());
+    let demand = ResourceDemand { host_bytes: (1 << 30) - 1, ..ResourceDemand::default() };
+    assert!(ledger.try_claim(&demand).is_err());
+    shelf.make_room(&demand);
+    assert!(ledger.try_claim(&demand).is_ok() && shelf.loaded().is_empty());
+}

@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for models and record")
     parser.add_argument("--models", default="minilm,base", help="which models (default: %(default)s)")
     parser.add_argument("--peers", default=",".join(engine for engine in dict(PEERS)), help="which other engines (default: %(default)s)")
-    parser.add_argument("--tallow", default="f32", help="the worker's precisions (default: %(default)s)")
+    parser.add_argument("--tallow", default="exact,bf16,int8", help="the worker's precisions (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="measured passes of each peer (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each peer (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="few rows and two rounds, to see that everything runs")
