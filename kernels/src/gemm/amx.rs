@@ -1,6 +1,6 @@
 //! One block of 32 rows and 32 columns on AMX tiles: two row tiles of activations times two column tiles of weights, four accumulators.
 //!
-//! Tile registers cannot be operands of `asm!`, so the whole loop along the inner dimension is one piece of assembly. A strip of at most 16 rows
+//! Tile registers cannot be operands of `asm!`, so every loop over steps of the inner dimension is one piece of assembly. A strip of at most 16 rows
 //! uses one row tile and two accumulators.
 
 use std::arch::asm;

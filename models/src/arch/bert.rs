@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
 use super::config_file::{ConfigFile, FILE, HIDDEN_MAX, INTERMEDIATE_MAX, Only};
-use super::{EncoderArch, TokenBatch, prefix_of, unless_stopped};
+use super::{EncoderArch, TokenBatch, prefix_of, segment_embedding, unless_stopped};
 use crate::layers::{Activation, AttentionSpec, DistanceBias, Embedding, LayerNorm, Linear, Mlp, attention};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
@@ -213,10 +213,7 @@ impl Plan for BertPlan {
         let words = Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, embedded))?;
         let positions =
             Embedding::take(weights, &format!("{prefix}embeddings.position_embeddings.weight"), (self.position_rows, embedded))?;
-        let segments = match self.segments {
-            0 => None,
-            rows => Some(Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (rows, embedded))?),
-        };
+        let segments = segment_embedding(weights, prefix, (self.segments, embedded))?;
         let norm = LayerNorm::take(weights, &format!("{prefix}embeddings.LayerNorm"), embedded, self.epsilon)?;
         let projection =
             self.projection.map(|name| Linear::take(weights, &format!("{prefix}{name}"), embedded, hidden, true)).transpose()?;

@@ -10,7 +10,7 @@ use super::config_file::{ConfigFile, INTERMEDIATE_MAX, LAYERS_MAX, Only};
 use super::grouped::{GroupedAttention, GroupedPlan, head_counts, sliding_window};
 use super::reach::{Reach, RotaryFields, reaches, rotary};
 use super::{EncoderArch, TokenBatch, prefix_of, unless_stopped};
-use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, GatedMlpSpec, GatedNames, RmsNorm, Rotary, RotarySpec, add};
+use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, RmsNorm, Rotary, RotarySpec, add};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -114,18 +114,7 @@ impl GemmaPlan {
             mixed_norm: norm("post_attention_layernorm")?,
             mlp_norm: norm("pre_feedforward_layernorm")?,
             output_norm: norm("post_feedforward_layernorm")?,
-            mlp: GatedMlp::take(
-                weights,
-                &GatedMlpSpec {
-                    prefix: &full("mlp."),
-                    names: GatedNames::Apart { gate: "gate_proj", up: "up_proj" },
-                    down: "down_proj",
-                    hidden,
-                    wide: self.intermediate,
-                    biases: (false, false),
-                    activation: self.activation,
-                },
-            )?,
+            mlp: self.attention.mlp(weights, &full("mlp."), (self.intermediate, self.activation))?,
         })
     }
 }

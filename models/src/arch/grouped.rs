@@ -6,7 +6,9 @@ use super::config::Facts;
 use super::config_file::{ConfigFile, FILE, HIDDEN_MAX, POSITIONS_MAX};
 use super::reach::Reach;
 use crate::ModelError;
-use crate::layers::{AttentionMask, AttentionSpec, Linear, QkNorm, RmsNorm, RotaryTable, attention};
+use crate::layers::{
+    Activation, AttentionMask, AttentionSpec, GatedMlp, GatedMlpSpec, GatedNames, Linear, QkNorm, RmsNorm, RotaryTable, attention,
+};
 use crate::weights::Weights;
 
 /// What all layers of a model share.
@@ -77,6 +79,13 @@ impl GroupedPlan {
             key: self.norm(weights, &format!("{prefix}k_norm"), self.head_dim)?,
         };
         Ok(GroupedAttention { qkv, norm, spec, out })
+    }
+
+    /// Takes the gated layers under `prefix`, `wide` numbers between them. Errors: as [`Self::attention`].
+    pub(super) fn mlp(&self, weights: &mut Weights, prefix: &str, (wide, activation): (usize, Activation)) -> Result<GatedMlp, ModelError> {
+        let names = GatedNames::Apart { gate: "gate_proj", up: "up_proj" };
+        let spec = GatedMlpSpec { prefix, names, down: "down_proj", hidden: self.hidden, wide, biases: (false, false), activation };
+        GatedMlp::take(weights, &spec)
     }
 
     /// Numbers per token of queries, keys and values together.

@@ -9,7 +9,7 @@ use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
 use super::config_file::{ConfigFile, INTERMEDIATE_MAX, Only};
 use super::post_norm::{Block, PostNorm, working_values};
 use super::reach::{RotaryFields, rotary};
-use super::{EncoderArch, prefix_of};
+use super::{EncoderArch, prefix_of, segment_embedding};
 use crate::ModelError;
 use crate::layers::{Activation, AttentionSpec, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, Rotary, RotarySpec};
 use crate::weights::Weights;
@@ -94,10 +94,7 @@ impl Plan for GtePlan {
     fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "new.", "gte.", "model."]);
-        let segments = match self.segments {
-            0 => None,
-            rows => Some(Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (rows, self.hidden))?),
-        };
+        let segments = segment_embedding(weights, prefix, (self.segments, self.hidden))?;
         Ok(Box::new(PostNorm {
             words: Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, self.hidden))?,
             segments,

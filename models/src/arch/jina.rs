@@ -8,7 +8,7 @@ use candle_core::Device;
 use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
 use super::config_file::{ConfigFile, INTERMEDIATE_MAX, Only, unsupported};
 use super::post_norm::{Block, PostNorm, working_values};
-use super::{EncoderArch, prefix_of};
+use super::{EncoderArch, prefix_of, segment_embedding};
 use crate::ModelError;
 use crate::layers::{Activation, AttentionSpec, DistanceBias, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, QkNorm};
 use crate::weights::Weights;
@@ -123,10 +123,10 @@ impl Plan for JinaPlan {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefix = prefix_of(weights, WORDS, &["", "bert.", "model."]);
         let bias = DistanceBias::alibi(self.heads, self.positions - 1, device)?;
-        let segments = Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (self.segments, self.hidden))?;
+        let segments = segment_embedding(weights, prefix, (self.segments, self.hidden))?;
         Ok(Box::new(PostNorm {
             words: Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, self.hidden))?,
-            segments: Some(segments),
+            segments,
             norm: self.norm(weights, &format!("{prefix}embeddings.LayerNorm"))?,
             blocks: (0..self.layers).map(|index| self.block(weights, prefix, index)).collect::<Result<_, _>>()?,
             attention: AttentionSpec {

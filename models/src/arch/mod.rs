@@ -21,6 +21,7 @@ use candle_core::{Device, Tensor};
 
 pub use config::EncoderConfig;
 
+use crate::layers::Embedding;
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 use config_file::ConfigFile;
@@ -96,6 +97,14 @@ impl TokenBatch {
             None => Ok(()),
         }
     }
+}
+
+/// The segment embedding of BERT's descendants `[rows, size]`; none for 0 rows. Errors: `Corrupt` for a missing tensor or another shape.
+fn segment_embedding(weights: &mut Weights, prefix: &str, (rows, size): (usize, usize)) -> Result<Option<Embedding>, ModelError> {
+    if rows == 0 {
+        return Ok(None);
+    }
+    Embedding::take(weights, &format!("{prefix}embeddings.token_type_embeddings.weight"), (rows, size)).map(Some)
 }
 
 /// An encoder: token ids to one vector per token.

@@ -9,7 +9,7 @@ use super::config_file::{ConfigFile, INTERMEDIATE_MAX, LAYERS_MAX, Only};
 use super::grouped::{GroupedAttention, GroupedPlan, head_counts, sliding_window};
 use super::reach::{Reach, RotaryFields, reaches, rotary};
 use super::{EncoderArch, TokenBatch, prefix_of, unless_stopped};
-use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, GatedMlpSpec, GatedNames, RmsNorm, Rotary, RotarySpec};
+use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, RmsNorm, Rotary, RotarySpec};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -99,18 +99,7 @@ impl QwenPlan {
             attention_norm: self.attention.norm(weights, &full("input_layernorm"), hidden)?,
             attention: self.attention.attention(weights, &full("self_attn."), mask)?,
             mlp_norm: self.attention.norm(weights, &full("post_attention_layernorm"), hidden)?,
-            mlp: GatedMlp::take(
-                weights,
-                &GatedMlpSpec {
-                    prefix: &full("mlp."),
-                    names: GatedNames::Apart { gate: "gate_proj", up: "up_proj" },
-                    down: "down_proj",
-                    hidden,
-                    wide: self.intermediate,
-                    biases: (false, false),
-                    activation: self.activation,
-                },
-            )?,
+            mlp: self.attention.mlp(weights, &full("mlp."), (self.intermediate, self.activation))?,
         })
     }
 }
