@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use tallow_kernels::activation::{Activation, Grade, apply_graded, gate_on};
 use tallow_kernels::attention::{AttentionSpec, Mask, attention_on};
-use tallow_kernels::gemm::{Input, Output, Precision};
+use tallow_kernels::gather::{Picked, gather_on};
+use tallow_kernels::gemm::{Epilogue, Input, Output, PackedWeights, Precision, gemm as multiply};
 use tallow_kernels::norm::{Norm, Target, add_normalize_on, normalize_on};
 use tallow_kernels::rotary::{Order, RotarySpec, RotaryTable, Scaling, rotate_on};
+use tallow_kernels::threads::alone;
 use tallow_kernels::{Isa, never_stop};
 
 /// Its name, and what measures it on one level.
@@ -18,7 +20,8 @@ type Family = (&'static str, fn(Isa));
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let families: [Family; 4] = [("activation", activation), ("norm", norm), ("attention", attention), ("rotary", rotary)];
+    let families: [Family; 6] =
+        [("gather", gather), ("gemm", gemm), ("activation", activation), ("norm", norm), ("attention", attention), ("rotary", rotary)];
     for (name, family) in families {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             Isa::available().into_iter().for_each(family);
@@ -47,6 +50,53 @@ fn noise(count: usize) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 22) as f32 - 2.0
     };
     std::iter::repeat_with(next).take(count).collect()
+}
+
+/// Numbers per second, three tables added up.
+fn gather(isa: Isa) {
+    let (dim, table) = (384, noise(384 * 4096));
+    let ids: Vec<u32> = (0..256).map(|at| at * 2_654_435 % 4096).collect();
+    let mut out = vec![0f32; ids.len() * dim];
+    let picked = Picked { table: &table, ids: &ids, factor: 1.0 };
+    let seconds = fastest(|| gather_on(isa, &[picked; 3], dim, black_box(&mut out)).expect("sizes fit"));
+    println!("gather {isa} 3 tables of {dim}: {:.2} G numbers/s", out.len() as f64 / seconds / 1e9);
+}
+
+/// Multiplications and additions per second of the four products of a block of MiniLM (384 and 1,536 numbers) and of BERT base (768 and 3,072), with
+/// what is fused behind them.
+fn gemm(isa: Isa) {
+    for (rows, inner, columns, activation) in [
+        (256, 384, 1152, Activation::Identity),
+        (256, 384, 384, Activation::Identity),
+        (256, 384, 1536, Activation::Gelu),
+        (256, 1536, 384, Activation::Identity),
+        (512, 768, 3072, Activation::Gelu),
+        (512, 3072, 768, Activation::Identity),
+        (16, 384, 1536, Activation::Gelu),
+    ] {
+        for precision in Precision::ALL {
+            let weights = PackedWeights::pack_on(isa, &noise(columns * inner), (columns, inner), precision).expect("sizes fit");
+            let (x, bias, residual) = (noise(rows * inner), noise(columns), noise(rows * columns));
+            let x_half: Vec<bf16> = x.iter().map(|value| bf16::from_f32(*value)).collect();
+            let (mut out, mut out_half) = (vec![0f32; rows * columns], vec![bf16::ZERO; rows * columns]);
+            let narrows = precision != Precision::Exact;
+            let is_last = inner >= columns;
+            let x = if narrows && inner > columns { Input::Bf16(&x_half) } else { Input::F32(&x) };
+            let epilogue = Epilogue { bias: Some(&bias), activation, residual: is_last.then_some(&*residual), next: Some(&weights) };
+            let seconds = alone(|| {
+                fastest(|| {
+                    let out = if narrows && !is_last { Output::Bf16(&mut out_half) } else { Output::F32(&mut out) };
+                    multiply(black_box(x), &weights, &epilogue, out, &never_stop).expect("sizes fit");
+                })
+            });
+            let operations = (2 * rows * inner * columns) as f64;
+            println!(
+                "gemm {isa} {} {rows} x {inner} x {columns} {activation:?}: {:.0} GFLOP/s",
+                precision.name(),
+                operations / seconds / 1e9
+            );
+        }
+    }
 }
 
 /// Values per second over an array that stays in the first cache.

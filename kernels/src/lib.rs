@@ -7,9 +7,11 @@ pub mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod attention;
+mod buffer;
 pub mod device;
 pub mod distance;
 mod error;
+pub mod gather;
 pub mod gemm;
 mod gpu;
 pub mod isa;

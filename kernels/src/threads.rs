@@ -1,4 +1,29 @@
-//! The sizes of candle's own thread pools, which it takes from the environment at first use and from nowhere else.
+//! How many threads an operation is split over, and the sizes of candle's own pools, which it takes from the environment at first use and from nowhere
+//! else.
+
+use std::cell::Cell;
+
+thread_local! {
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with every operation of this crate on the calling thread: for callers that keep the other threads busy with work of the same kind, which
+/// then need not wait for each other inside every operation.
+pub fn alone<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            IS_ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(IS_ALONE.replace(true));
+    work()
+}
+
+/// Threads that an operation may use: one inside [`alone`], else those of the calling thread's rayon pool.
+pub(crate) fn count() -> usize {
+    if IS_ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
 
 /// Why candle's pools could not be sized.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +71,18 @@ fn thread_count() -> Result<usize, CandleThreadsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alone_means_one_thread_and_ends_with_the_work() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+        pool.install(|| {
+            assert_eq!(count(), 3);
+            assert_eq!(alone(|| alone(count)), 1);
+            let thrown = std::panic::catch_unwind(|| alone(|| std::panic::resume_unwind(Box::new(()))));
+            assert!(thrown.is_err());
+            assert_eq!(count(), 3);
+        });
+    }
 
     #[test]
     fn pools_are_not_resized_beside_other_threads() {

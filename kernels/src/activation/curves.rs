@@ -164,7 +164,8 @@ pub(crate) unsafe fn erf<L: Lanes>(x: L) -> L {
         [-1.728_534_7e-5, 3.831_972e-4, -3.883_964_4e-3, 2.425_462_2e-2, -1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1];
     // SAFETY: the caller is compiled for the level of `L`.
     unsafe {
-        let distance = L::splat(10.0).min(x.abs());
+        // At 6 the function is 1 to the last place, and its exponential still a normal number.
+        let distance = L::splat(6.0).min(x.abs());
         let inner = polynomial(x.mul(x), INNER).mul_add(x, x);
         let exponent = polynomial(distance, OUTER).mul_add(distance, L::splat(0.0).sub(distance));
         let outer = L::splat(1.0).sub(exp(exponent)).with_sign_of(x);

@@ -4,6 +4,7 @@
 
 pub(crate) mod curves;
 mod reference;
+pub mod tensor;
 
 #[cfg(test)]
 mod tests;

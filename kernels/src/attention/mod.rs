@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use crate::gemm::{Input, Output, Precision};
 use crate::lanes::Element;
-use crate::{Isa, KernelError, Stop};
+use crate::{Isa, KernelError, Stop, threads};
 use piece::{Piece, Scratch};
 
 pub use reference::attention as reference_attention;
@@ -203,7 +203,7 @@ fn pieces<T: Element, O: Element>(
         if stop() { Err(KernelError::Stopped) } else { Ok(()) }
     };
     let products = sequences().map(|tokens| tokens.len() * tokens.len()).sum::<usize>().saturating_mul(width);
-    if products < SPLIT_PRODUCTS || rayon::current_num_threads() == 1 {
+    if products < SPLIT_PRODUCTS || threads::count() == 1 {
         let mut scratch = Scratch::default();
         return all.iter().try_for_each(|piece| compute(&mut scratch, piece));
     }

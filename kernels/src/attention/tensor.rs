@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::{AttentionSpec, Mask};
 use crate::gemm::{Input, Output, Precision};
-use crate::never_stop;
+use crate::{buffer, never_stop};
 
 /// Attention over an unpadded batch.
 #[derive(Clone, Debug)]
@@ -27,10 +27,12 @@ pub struct Attention {
     pub distance_bias: Option<Arc<Vec<f32>>>,
     /// Of the products.
     pub precision: Precision,
+    /// Of the result: `F32` or `BF16`.
+    pub dtype: DType,
 }
 
 impl Attention {
-    /// `qkv` `[tokens, (heads + 2 * kv_heads) * head_dim]` f32 or bf16, contiguous, on the CPU, to `[tokens, heads * head_dim]` f32.
+    /// `qkv` `[tokens, (heads + 2 * kv_heads) * head_dim]` f32 or bf16, contiguous, on the CPU, to `[tokens, heads * head_dim]`.
     ///
     /// Errors: candle's, for other tensors.
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
@@ -62,8 +64,13 @@ impl CustomOp1 for Attention {
             distance_bias: self.distance_bias.as_ref().map(|bias| bias.as_slice()),
             precision: self.precision,
         };
-        let mut out = vec![0f32; tokens * self.heads * head_dim];
-        super::attention(input, &self.offsets, &spec, (Output::F32(&mut out), &never_stop)).map_err(candle_core::Error::wrap)?;
-        Ok((CpuStorage::F32(out), Shape::from((tokens, self.heads * head_dim))))
+        let width = self.heads * head_dim;
+        let run = |out: Output<'_>| super::attention(input, &self.offsets, &spec, (out, &never_stop)).map_err(candle_core::Error::wrap);
+        let storage = match self.dtype {
+            DType::F32 => CpuStorage::F32(buffer::written(tokens * width, |out| run(Output::F32(out)))?),
+            DType::BF16 => CpuStorage::BF16(buffer::written(tokens * width, |out| run(Output::Bf16(out)))?),
+            other => bail!("attention: {other:?} results, f32 and bf16 can be written"),
+        };
+        Ok((storage, Shape::from((tokens, width))))
     }
 }

@@ -43,6 +43,20 @@ pub(super) fn quantize_row(isa: Isa, values: &[f32], out: &mut [i8]) -> f32 {
     }
 }
 
+/// The same of a row of bf16.
+pub(super) fn quantize_row_half(isa: Isa, values: &[bf16], out: &mut [i8]) -> f32 {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the proof can only be had where the processor has AVX-512.
+        Isa::Avx512(_) | Isa::Amx(_) => unsafe { x86::quantize_row(values, out) },
+        _ => {
+            let mut widened = Vec::new();
+            widen_row(isa, values, &mut widened);
+            quantize_row(isa, &widened, out)
+        }
+    }
+}
+
 /// Widens a row.
 pub(super) fn widen_row(isa: Isa, values: &[bf16], out: &mut Vec<f32>) {
     out.clear();
@@ -125,15 +139,39 @@ mod x86 {
         }
     }
 
+    /// A number that 16 of can be loaded as f32.
+    pub(super) trait Number: Copy {
+        /// # Safety
+        /// The processor has AVX-512, and the numbers that the mask names are readable.
+        unsafe fn load(source: *const Self, mask: __mmask16) -> __m512;
+    }
+
+    // SAFETY of the blocks below: the methods are only inlined into functions compiled for these instructions; the callers grant the memory.
+    impl Number for f32 {
+        #[inline(always)]
+        unsafe fn load(source: *const Self, mask: __mmask16) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_maskz_loadu_ps(mask, source) }
+        }
+    }
+
+    impl Number for bf16 {
+        #[inline(always)]
+        unsafe fn load(source: *const Self, mask: __mmask16) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, source.cast())))) }
+        }
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) unsafe fn quantize_row(values: &[f32], out: &mut [i8]) -> f32 {
+    pub(super) unsafe fn quantize_row<N: Number>(values: &[N], out: &mut [i8]) -> f32 {
         assert!(out.len() >= values.len());
         let masks = |at: usize| if at + LANES <= values.len() { u16::MAX } else { tail(values.len()) };
         // SAFETY: the masks end at the last value, and `out` is as long.
         unsafe {
             let mut largest = _mm512_setzero_si512();
             for at in (0..values.len()).step_by(LANES) {
-                let bits = _mm512_maskz_loadu_epi32(masks(at), values.as_ptr().add(at).cast());
+                let bits = _mm512_castps_si512(N::load(values.as_ptr().add(at), masks(at)));
                 // Magnitudes as integers have the order of the magnitudes, with infinity and NaN above all.
                 largest = _mm512_max_epu32(largest, _mm512_and_si512(bits, _mm512_set1_epi32(i32::MAX)));
             }
@@ -142,7 +180,7 @@ mod x86 {
             let inverse = _mm512_set1_ps(inverse);
             for at in (0..values.len()).step_by(LANES) {
                 let mask = masks(at);
-                let scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, values.as_ptr().add(at)), inverse);
+                let scaled = _mm512_mul_ps(N::load(values.as_ptr().add(at), mask), inverse);
                 let whole = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled));
                 _mm_mask_storeu_epi8(out.as_mut_ptr().add(at), mask, whole);
             }

@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_steps;
 mod convert;
 mod epilogue;
 #[cfg(target_arch = "x86_64")]
@@ -14,6 +16,7 @@ mod lanes;
 mod pack;
 mod portable;
 mod reference;
+mod rows;
 mod strip;
 pub mod tensor;
 
@@ -23,7 +26,7 @@ mod tests;
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::{Isa, KernelError, Stop};
+use crate::{Isa, KernelError, Stop, threads};
 pub use epilogue::Epilogue;
 pub use pack::{PackedWeights, Precision};
 pub use reference::gemm as reference_gemm;
@@ -129,14 +132,14 @@ pub fn gemm(
         return mismatch("residuals", rows * columns, residual.len());
     }
     let strips = Strips { weights, epilogue, stop };
-    let threads = rayon::current_num_threads();
-    if threads == 1 || rows * columns * inner < SPLIT_PRODUCTS {
+    let count = threads::count();
+    if count == 1 || rows * columns * inner < SPLIT_PRODUCTS {
         return strips.run((x, 0..rows), &mut out);
     }
-    if rows < STRIP_ROWS * threads {
-        return by_columns(&strips, (x, rows), &mut out, threads);
+    if rows < STRIP_ROWS * count {
+        return by_columns(&strips, (x, rows), &mut out, count);
     }
-    let piece_rows = rows.div_ceil(threads).next_multiple_of(STRIP_ROWS).min(PIECE_ROWS);
+    let piece_rows = rows.div_ceil(count).next_multiple_of(STRIP_ROWS).min(PIECE_ROWS);
     let pieces = out.pieces(piece_rows * columns);
     pieces.into_par_iter().enumerate().try_for_each(|(index, mut piece)| {
         let from = index * piece_rows;

@@ -189,8 +189,13 @@ impl PackedWeights {
 
     /// The bytes of one panel.
     pub(super) fn panel(&self, panel: usize) -> &[u8] {
+        self.panels(panel..panel + 1)
+    }
+
+    /// The bytes of some panels.
+    pub(super) fn panels(&self, panels: std::ops::Range<usize>) -> &[u8] {
         let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
-        &bytes[panel * self.panel_bytes()..][..self.panel_bytes()]
+        &bytes[panels.start * self.panel_bytes()..panels.end * self.panel_bytes()]
     }
 
     fn fill_f32(&mut self, weights: &[f32]) {

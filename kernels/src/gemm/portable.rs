@@ -5,7 +5,8 @@ use super::PANEL_COLUMNS;
 use super::lanes::{Half, Whole};
 use super::lanes::{Lanes, Plain};
 use super::pack::Form;
-use super::strip::{Operand, Sums};
+use super::rows::Operand;
+use super::strip::Sums;
 use crate::Isa;
 
 /// The products of one strip and one panel into `sums`.

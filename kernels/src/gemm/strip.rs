@@ -2,93 +2,34 @@
 
 use std::ops::Range;
 
-use half::bf16;
-
-use super::convert::{quantize_row, round_row, split_row, widen_row};
 use super::epilogue::Finish;
-use super::pack::{Form, Line};
+use super::pack::Form;
+use super::rows::{Operand, Rows};
 use super::{Epilogue, Input, Output, PANEL_COLUMNS, PackedWeights, STRIP_ROWS, portable};
 use crate::{Isa, KernelError, Stop};
 
-/// Bytes of weights that are kept near while all strips pass by: most of a second-level cache.
-const WEIGHT_BYTES: usize = 5 << 18;
-/// A spare line per row, so that rows do not all fall into the same sets of a cache.
-const ROW_PADDING: usize = 64;
+/// Bytes of weights that are kept near while all strips pass by, beside as many that are on their way: some of a second-level cache.
+const WEIGHT_BYTES: usize = 448 << 10;
+/// Rows that are converted together: what bounds the memory of long products.
+const CONVERTED_ROWS: usize = 1024;
 
 /// Sums of one block, row-major; the bits of i32 with `int8`.
-pub(super) type Sums = [f32; STRIP_ROWS * PANEL_COLUMNS];
+///
+/// Tiles are written line by line of a cache, two lines per row where the sums began inside one.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct Sums([f32; STRIP_ROWS * PANEL_COLUMNS]);
 
-/// One strip of activations in the form that the weights have.
-pub(super) struct Operand<'a> {
-    pub form: Form,
-    /// Rows that count.
-    pub rows: usize,
-    /// Rows that may be read: a plane's height.
-    pub plane_rows: usize,
-    pub row_bytes: usize,
-    /// One plane; with pairs a second one below it.
-    pub bytes: &'a [u8],
-}
-
-impl Operand<'_> {
-    pub(super) fn planes(&self) -> usize {
-        if self.form == Form::Bf16Pair { 2 } else { 1 }
+impl std::ops::Deref for Sums {
+    type Target = [f32; STRIP_ROWS * PANEL_COLUMNS];
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-/// What a strip is converted into.
-struct Scratch {
-    lines: Vec<Line>,
-    row_bytes: usize,
-    scales: [f32; STRIP_ROWS],
-}
-
-impl Scratch {
-    fn new(weights: &PackedWeights) -> Self {
-        let form = weights.form();
-        let step_bytes = if form == Form::F32 { 4 } else { 64 };
-        let row_bytes = (weights.steps() * step_bytes).next_multiple_of(64) + ROW_PADDING;
-        let planes = if form == Form::Bf16Pair { 2 } else { 1 };
-        let lines = vec![bytemuck::Zeroable::zeroed(); planes * STRIP_ROWS * row_bytes / size_of::<Line>()];
-        Self { lines, row_bytes, scales: [1.0; STRIP_ROWS] }
-    }
-
-    /// Converts the rows of a strip; what lies behind them in a row stays zero, rows beyond the strip are not counted.
-    fn fill(&mut self, (form, isa): (Form, Isa), x: Input<'_>, inner: usize) {
-        let row_bytes = self.row_bytes;
-        let plane = STRIP_ROWS * row_bytes;
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
-        let mut widened = Vec::new();
-        for row in 0..x.len() / inner {
-            let target = row * row_bytes..(row + 1) * row_bytes;
-            let values = match x {
-                Input::F32(values) => &values[row * inner..][..inner],
-                Input::Bf16(values) if form == Form::Bf16 => {
-                    let out: &mut [bf16] = bytemuck::cast_slice_mut(&mut bytes[target]);
-                    out[..inner].copy_from_slice(&values[row * inner..][..inner]);
-                    continue;
-                }
-                Input::Bf16(values) => {
-                    widen_row(isa, &values[row * inner..][..inner], &mut widened);
-                    &widened
-                }
-            };
-            match form {
-                Form::F32 => bytemuck::cast_slice_mut::<u8, f32>(&mut bytes[target])[..inner].copy_from_slice(values),
-                Form::Bf16 => round_row(isa, values, bytemuck::cast_slice_mut(&mut bytes[target])),
-                Form::Bf16Pair => {
-                    let (high, low) = bytes.split_at_mut(plane);
-                    split_row(
-                        isa,
-                        values,
-                        (bytemuck::cast_slice_mut(&mut high[target.clone()]), bytemuck::cast_slice_mut(&mut low[target])),
-                    );
-                }
-                Form::Int8 => {
-                    self.scales[row] = quantize_row(isa, values, bytemuck::cast_slice_mut(&mut bytes[target]));
-                }
-            }
-        }
+impl std::ops::DerefMut for Sums {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 
@@ -114,31 +55,61 @@ impl Strips<'_> {
     ) -> Result<(), KernelError> {
         let (x, rows) = piece;
         let weights = self.weights;
-        let mut scratch = Scratch::new(weights);
         let engine = Engine::new(weights);
         let panels = columns.start / PANEL_COLUMNS..columns.end.div_ceil(PANEL_COLUMNS);
         let near = (WEIGHT_BYTES / weights.panel_bytes()).max(1);
-        let mut sums = Box::new([[0f32; STRIP_ROWS * PANEL_COLUMNS]; 2]);
-        for first in panels.clone().step_by(near) {
-            for from in (0..rows.len()).step_by(STRIP_ROWS) {
-                if (self.stop)() {
-                    return Err(KernelError::Stopped);
+        let mut sums = Box::new([Sums([0.0; STRIP_ROWS * PANEL_COLUMNS]); 2]);
+        for block in (0..rows.len()).step_by(CONVERTED_ROWS) {
+            let block = block..(block + CONVERTED_ROWS).min(rows.len());
+            let converted = Rows::new(weights, x.rows(block.clone(), weights.inner()));
+            for first in panels.clone().step_by(near) {
+                let group = first..(first + near).min(panels.end);
+                let ahead = self.ahead(group.end..panels.end);
+                for from in (0..block.len()).step_by(STRIP_ROWS) {
+                    if (self.stop)() {
+                        return Err(KernelError::Stopped);
+                    }
+                    let strip = from..(from + STRIP_ROWS).min(block.len());
+                    let place = block.start + strip.start..block.start + strip.end;
+                    let pass = Pass {
+                        weights,
+                        operand: converted.operand(strip),
+                        scales: converted.scales(from),
+                        finish: Finish {
+                            epilogue: self.epilogue,
+                            isa: weights.isa(),
+                            rows: (place.clone(), rows.start + place.start),
+                            columns: columns.clone(),
+                            row_columns: weights.columns(),
+                        },
+                        panels: group.clone(),
+                        ahead: share(ahead, (from, block.len())),
+                    };
+                    engine.run(&pass, &mut sums, out);
                 }
-                let strip = from..(from + STRIP_ROWS).min(rows.len());
-                let (operand, scales) = operand(weights, x.rows(strip.clone(), weights.inner()), &mut scratch);
-                let finish = Finish {
-                    epilogue: self.epilogue,
-                    isa: weights.isa(),
-                    rows: (strip, rows.start + from),
-                    columns: columns.clone(),
-                    row_columns: weights.columns(),
-                };
-                let pass = Pass { weights, operand, scales, finish, panels: first..(first + near).min(panels.end) };
-                engine.run(&pass, &mut sums, out);
             }
         }
         Ok(())
     }
+}
+
+impl<'a> Strips<'a> {
+    /// What is multiplied behind a group of panels, as much as is kept near: the panels `rest`, or the first of the weights that follow.
+    fn ahead(&self, rest: Range<usize>) -> &'a [u8] {
+        let near = |weights: &PackedWeights| (WEIGHT_BYTES / weights.panel_bytes()).max(1);
+        let (weights, first, end) = match self.epilogue.next {
+            Some(next) if rest.is_empty() => (next, 0, next.columns().div_ceil(PANEL_COLUMNS)),
+            _ => (self.weights, rest.start, rest.end),
+        };
+        weights.panels(first..(first + near(weights)).min(end))
+    }
+}
+
+/// The part of `bytes` that the strip at `from` of `rows` rows fetches, so that all strips together fetch all.
+fn share(bytes: &[u8], (from, rows): (usize, usize)) -> &[u8] {
+    let strips = rows.div_ceil(STRIP_ROWS);
+    let strip = from / STRIP_ROWS;
+    &bytes[bytes.len() * strip / strips..bytes.len() * (strip + 1) / strips]
 }
 
 /// One strip against some panels.
@@ -149,6 +120,8 @@ pub(super) struct Pass<'a> {
     pub scales: [f32; STRIP_ROWS],
     pub finish: Finish<'a>,
     pub panels: Range<usize>,
+    /// Weights that are needed soon.
+    pub ahead: &'a [u8],
 }
 
 impl Pass<'_> {
@@ -189,22 +162,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// The strip `x` as the weights want it: as it lies where that is possible, else converted. The second value are the scales of its rows with `int8`.
-fn operand<'a>(weights: &PackedWeights, x: Input<'a>, scratch: &'a mut Scratch) -> (Operand<'a>, [f32; STRIP_ROWS]) {
-    let (form, inner) = (weights.form(), weights.inner());
-    let rows = x.len() / inner;
-    let whole = rows == STRIP_ROWS || rows == STRIP_ROWS / 2;
-    let direct: Option<&[u8]> = match (form, x) {
-        (Form::Bf16, Input::Bf16(values)) if whole && inner.is_multiple_of(32) => Some(bytemuck::cast_slice(values)),
-        (Form::F32, Input::F32(values)) => Some(bytemuck::cast_slice(values)),
-        _ => None,
-    };
-    if let Some(bytes) = direct {
-        return (Operand { form, rows, plane_rows: rows, row_bytes: bytes.len() / rows, bytes }, [1.0; STRIP_ROWS]);
-    }
-    scratch.fill((form, weights.isa()), x, inner);
-    let operand = Operand { form, rows, plane_rows: STRIP_ROWS, row_bytes: scratch.row_bytes, bytes: bytemuck::cast_slice(&scratch.lines) };
-    (operand, scratch.scales)
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
-use half::bf16;
 
 use super::{Epilogue, Input, Output, PackedWeights, gemm};
 use crate::activation::Activation;
-use crate::never_stop;
+use crate::{buffer, never_stop};
 
 /// A linear layer with what follows it.
 #[derive(Clone, Debug)]
@@ -45,17 +44,15 @@ impl Linear {
             CpuStorage::BF16(values) => Input::Bf16(&values[range]),
             other => bail!("linear: {:?} inputs, f32 and bf16 can be multiplied", candle_core::backend::BackendStorage::dtype(other)),
         };
-        let epilogue = Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), activation: self.activation, residual };
+        let epilogue = Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), activation: self.activation, residual, next: None };
         let storage = match self.dtype {
             DType::BF16 => {
-                let mut out = vec![bf16::ZERO; rows * columns];
-                gemm(x, &self.weights, &epilogue, Output::Bf16(&mut out), &never_stop).map_err(candle_core::Error::wrap)?;
-                CpuStorage::BF16(out)
+                let out = buffer::written(rows * columns, |out| gemm(x, &self.weights, &epilogue, Output::Bf16(out), &never_stop));
+                CpuStorage::BF16(out.map_err(candle_core::Error::wrap)?)
             }
             DType::F32 => {
-                let mut out = vec![0f32; rows * columns];
-                gemm(x, &self.weights, &epilogue, Output::F32(&mut out), &never_stop).map_err(candle_core::Error::wrap)?;
-                CpuStorage::F32(out)
+                let out = buffer::written(rows * columns, |out| gemm(x, &self.weights, &epilogue, Output::F32(out), &never_stop));
+                CpuStorage::F32(out.map_err(candle_core::Error::wrap)?)
             }
             other => bail!("linear: {other:?} results, f32 and bf16 can be written"),
         };

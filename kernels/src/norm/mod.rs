@@ -14,7 +14,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::gemm::Output;
-use crate::{Isa, KernelError};
+use crate::{Isa, KernelError, threads};
 use rows::Place;
 
 pub use reference::normalize as reference_norm;
@@ -145,7 +145,7 @@ fn addresses(out: Output<'_>) -> (*mut f32, *mut bf16) {
 /// Every address of the place that is not null is good for `numbers` numbers, which are whole rows, until this returns; the norm was checked.
 unsafe fn split(isa: Isa, (place, numbers): (Place, usize), norm: &Norm<'_>, epsilon: f32) {
     let dim = norm.scale().len();
-    if numbers < SPLIT_NUMBERS {
+    if numbers < SPLIT_NUMBERS || threads::count() == 1 {
         // SAFETY: granted by the caller.
         return unsafe { rows::rows(isa, place, numbers / dim, norm, epsilon) };
     }

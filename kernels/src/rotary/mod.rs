@@ -4,6 +4,7 @@
 
 mod reference;
 mod table;
+pub mod tensor;
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::gemm::Output;
 use crate::lanes::{Element, Lanes, on_lanes};
-use crate::{Isa, KernelError};
+use crate::{Isa, KernelError, threads};
 
 pub use reference::rotate as reference_rotate;
 pub use table::{ROTARY_POSITIONS_MAX, RotaryTable, Scaling, frequencies};
@@ -80,7 +81,7 @@ pub fn rotate_on(isa: Isa, rows: Output<'_>, positions: &[u32], spec: &RotarySpe
 /// Turns on as many threads as pay. The sizes were checked.
 fn split<T: Element>(isa: Isa, rows: &mut [T], positions: &[u32], spec: &RotarySpec<'_>) {
     // SAFETY (both calls): rows, positions and table fit each other, as was checked.
-    if rows.len() < SPLIT_NUMBERS {
+    if rows.len() < SPLIT_NUMBERS || threads::count() == 1 {
         // SAFETY: see above.
         return unsafe { turn::<T>(isa, rows, positions, spec) };
     }

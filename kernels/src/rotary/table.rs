@@ -131,6 +131,21 @@ impl RotaryTable {
         Ok(Self { cosines, sines, pairs: dims / 2 })
     }
 
+    /// Of the first `positions` positions with angles in `f32`, as most models were trained: position times frequency, rounded, `frequencies` `[dims / 2]`.
+    ///
+    /// Errors: `OutOfRange` for no frequency or too many positions.
+    pub fn with_rounded_angles(frequencies: &[f32], positions: usize) -> Result<Self, KernelError> {
+        if frequencies.is_empty() {
+            return Err(KernelError::OutOfRange { op: "rotary", what: "frequencies", max: 1 << 15, got: 0 });
+        }
+        if positions > ROTARY_POSITIONS_MAX {
+            return Err(KernelError::OutOfRange { op: "rotary", what: "positions", max: ROTARY_POSITIONS_MAX, got: positions });
+        }
+        let angles = || (0..positions).flat_map(|position| frequencies.iter().map(move |frequency| position as f32 * frequency));
+        let (cosines, sines) = (angles().map(f32::cos).collect(), angles().map(f32::sin).collect());
+        Ok(Self { cosines, sines, pairs: frequencies.len() })
+    }
+
     /// Numbers of a head that are turned.
     #[must_use]
     pub fn dims(&self) -> usize {

@@ -243,14 +243,10 @@ impl Plan for BertPlan {
 
 impl Bert {
     fn embed_tokens(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        let x = self.words.forward(&batch.ids)?;
-        let x = self.positions.forward_onto(&position_rows(batch, self.position_scheme), &x)?;
-        let x = match &self.segments {
-            Some(segments) if batch.segments.is_empty() => segments.first_onto(&x)?,
-            Some(segments) => segments.forward_onto(&batch.segments, &x)?,
-            None => x,
-        };
-        let x = self.norm.forward(&x)?;
+        let (positions, segment_rows) = (position_rows(batch, self.position_scheme), batch.segment_rows());
+        let mut parts: Vec<(&Embedding, &[u32])> = vec![(&self.words, &batch.ids), (&self.positions, &positions)];
+        parts.extend(self.segments.as_ref().map(|segments| (segments, &*segment_rows)));
+        let x = self.norm.forward_over(Embedding::sum(&parts)?)?;
         match &self.projection {
             Some(projection) => projection.forward(&x),
             None => Ok(x),
@@ -265,10 +261,10 @@ impl EncoderArch for Bert {
         for layer in 0..self.layers {
             let block = &self.blocks[layer * self.blocks.len() / self.layers];
             unless_stopped(stop)?;
-            let mixed = attention(&block.qkv.forward(&x)?, &batch.offsets, &self.attention)?;
-            x = block.attention_norm.forward(&block.out.forward_onto(&mixed, &x)?)?;
+            let mixed = attention(&block.qkv.forward_active(&x, Activation::Identity)?, &batch.offsets, &self.attention)?;
+            x = block.attention_norm.forward_over(block.out.forward_onto(&mixed, &x)?)?;
             unless_stopped(stop)?;
-            x = block.output_norm.forward(&block.mlp.forward_onto(&x, &x)?)?;
+            x = block.output_norm.forward_over(block.mlp.forward_onto(&x, &x)?)?;
         }
         Ok(x)
     }

@@ -255,20 +255,16 @@ impl Plan for DebertaPlan {
 
 impl Deberta {
     fn embed_tokens(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        let mut x = self.words.forward(&batch.ids)?;
-        if let Some(positions) = &self.positions {
-            let rows: Vec<u32> = batch.sequences().flat_map(|row| 0..row.len() as u32).collect();
-            x = positions.forward_onto(&rows, &x)?;
-        }
-        x = match &self.segments {
-            Some(segments) if batch.segments.is_empty() => segments.first_onto(&x)?,
-            Some(segments) => segments.forward_onto(&batch.segments, &x)?,
-            None => x,
-        };
+        let positions: Vec<u32> = batch.sequences().flat_map(|row| 0..row.len() as u32).collect();
+        let segment_rows = batch.segment_rows();
+        let mut parts: Vec<(&Embedding, &[u32])> = vec![(&self.words, &batch.ids)];
+        parts.extend(self.positions.as_ref().map(|table| (table, &*positions)));
+        parts.extend(self.segments.as_ref().map(|table| (table, &*segment_rows)));
+        let mut x = Embedding::sum(&parts)?;
         if let Some(projection) = &self.projection {
             x = projection.forward(&x)?;
         }
-        self.norm.forward(&x)
+        self.norm.forward_over(x)
     }
 }
 
@@ -280,11 +276,11 @@ impl EncoderArch for Deberta {
         for (index, block) in self.blocks.iter().enumerate() {
             unless_stopped(stop)?;
             let mixed = disentangled_attention(&block.qkv.forward(&x)?, &batch.offsets, &self.attention, &block.positions)?;
-            x = block.attention_norm.forward(&block.out.forward_onto(&mixed, &x)?)?;
+            x = block.attention_norm.forward_over(block.out.forward_onto(&mixed, &x)?)?;
             unless_stopped(stop)?;
-            x = block.output_norm.forward(&block.mlp.forward_onto(&x, &x)?)?;
+            x = block.output_norm.forward_over(block.mlp.forward_onto(&x, &x)?)?;
             if let (0, Some((layer, activation, norm))) = (index, &self.convolution) {
-                x = norm.forward_onto(&activate(*activation, &layer.forward(&embedded, &batch.offsets)?)?, &x)?;
+                x = norm.forward_sum(activate(*activation, &layer.forward(&embedded, &batch.offsets)?)?, &x)?;
             }
         }
         Ok(x)

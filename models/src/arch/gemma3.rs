@@ -10,7 +10,7 @@ use super::config_file::{ConfigFile, INTERMEDIATE_MAX, LAYERS_MAX, Only};
 use super::grouped::{GroupedAttention, GroupedPlan, head_counts, sliding_window};
 use super::reach::{Reach, RotaryFields, reaches, rotary};
 use super::{EncoderArch, TokenBatch, prefix_of, unless_stopped};
-use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, RmsNorm, Rotary, RotarySpec, add};
+use crate::layers::{Activation, AttentionMask, Embedding, GatedMlp, RmsNorm, Rotary, RotarySpec};
 use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
@@ -126,7 +126,7 @@ impl Plan for GemmaPlan {
         let hidden = self.attention.hidden;
         let words = Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, hidden))?;
         Ok(Box::new(Gemma {
-            words: words.scaled((hidden as f64).sqrt()),
+            words: words.scaled((hidden as f64).sqrt() as f32),
             blocks: (0..self.reaches.len()).map(|index| self.block(weights, prefix, index)).collect::<Result<_, _>>()?,
             norm: self.attention.norm(weights, &format!("{prefix}norm"), hidden)?,
             rotaries: [Rotary::new(&self.rotaries[0]), Rotary::new(&self.rotaries[1])],
@@ -146,10 +146,10 @@ impl EncoderArch for Gemma {
             unless_stopped(stop)?;
             let rotary = if block.reach == Reach::Full { &full } else { &sliding };
             let mixed = block.attention.forward(&block.attention_norm.forward(&x)?, &batch.offsets, rotary)?;
-            x = add(&x, &block.mixed_norm.forward(&mixed)?)?;
+            x = block.mixed_norm.forward_onto(mixed, &x)?;
             unless_stopped(stop)?;
             let wide = block.mlp.forward(&block.mlp_norm.forward(&x)?)?;
-            x = add(&x, &block.output_norm.forward(&wide)?)?;
+            x = block.output_norm.forward_onto(wide, &x)?;
         }
         self.norm.forward(&x)
     }

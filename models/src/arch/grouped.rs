@@ -97,8 +97,8 @@ impl GroupedPlan {
 impl GroupedAttention {
     /// `x` `[tokens, hidden]`, normalised already, to the mixture of the heads `[tokens, heads * head_dim]`.
     fn mixed(&self, x: &Tensor, offsets: &[usize], rotary: &RotaryTable) -> Result<Tensor, ModelError> {
-        let qkv = self.norm.forward(&self.qkv.forward(x)?, &self.spec)?;
-        attention(&rotary.forward(&qkv, &self.spec)?, offsets, &self.spec)
+        let qkv = self.norm.forward(self.qkv.forward(x)?, &self.spec)?;
+        attention(&rotary.forward(qkv, &self.spec)?, offsets, &self.spec)
     }
 
     /// `x` `[tokens, hidden]`, normalised already, to the same shape.

@@ -17,6 +17,8 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Tensor};
 
 pub use config::EncoderConfig;
@@ -79,6 +81,11 @@ impl TokenBatch {
     #[must_use]
     pub fn longest(&self) -> usize {
         self.offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
+    /// The segment of every token.
+    fn segment_rows(&self) -> Cow<'_, [u32]> {
+        if self.segments.is_empty() { vec![0; self.ids.len()].into() } else { (&*self.segments).into() }
     }
 
     /// The ids of each sequence.

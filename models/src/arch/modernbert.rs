@@ -143,7 +143,7 @@ impl EncoderArch for ModernBert {
         batch.check(self.positions, 0)?;
         let [global, local] = &self.rotaries;
         let (global, local) = (global.table(&batch.offsets, &self.device)?, local.table(&batch.offsets, &self.device)?);
-        let mut x = self.norm.forward(&self.words.forward(&batch.ids)?)?;
+        let mut x = self.norm.forward_over(self.words.forward(&batch.ids)?)?;
         for block in &self.blocks {
             unless_stopped(stop)?;
             let rotary = if block.reach == Reach::Full { &global } else { &local };
@@ -151,11 +151,11 @@ impl EncoderArch for ModernBert {
                 Some(norm) => block.qkv.forward(&norm.forward(&x)?)?,
                 None => block.qkv.forward(&x)?,
             };
-            let mixed = attention(&rotary.forward(&qkv, &block.attention)?, &batch.offsets, &block.attention)?;
+            let mixed = attention(&rotary.forward(qkv, &block.attention)?, &batch.offsets, &block.attention)?;
             x = block.out.forward_onto(&mixed, &x)?;
             unless_stopped(stop)?;
             x = block.mlp.forward_onto(&block.mlp_norm.forward(&x)?, &x)?;
         }
-        self.final_norm.forward(&x)
+        self.final_norm.forward_over(x)
     }
 }

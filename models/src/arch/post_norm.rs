@@ -39,14 +39,14 @@ pub(super) fn working_values(hidden: usize, intermediate: usize) -> usize {
 
 impl PostNorm {
     fn embed_tokens(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        let x = self.words.forward(&batch.ids)?;
-        let x = match &self.segments {
+        let segment_rows = match &self.segments {
             // A single segment is everyone's.
-            Some(segments) if batch.segments.is_empty() || segments.rows() == 1 => segments.first_onto(&x)?,
-            Some(segments) => segments.forward_onto(&batch.segments, &x)?,
-            None => x,
+            Some(segments) if segments.rows() == 1 => vec![0; batch.ids.len()].into(),
+            _ => batch.segment_rows(),
         };
-        self.norm.forward(&x)
+        let mut parts: Vec<(&Embedding, &[u32])> = vec![(&self.words, &batch.ids)];
+        parts.extend(self.segments.as_ref().map(|segments| (segments, &*segment_rows)));
+        self.norm.forward_over(Embedding::sum(&parts)?)
     }
 }
 
@@ -60,19 +60,19 @@ impl EncoderArch for PostNorm {
             unless_stopped(stop)?;
             let mut qkv = block.qkv.forward(&x)?;
             if let Some(norm) = &block.qk_norm {
-                qkv = norm.forward(&qkv, &self.attention)?;
+                qkv = norm.forward(qkv, &self.attention)?;
             }
             if let Some(rotary) = &rotary {
-                qkv = rotary.forward(&qkv, &self.attention)?;
+                qkv = rotary.forward(qkv, &self.attention)?;
             }
             let mixed = attention(&qkv, &batch.offsets, &self.attention)?;
-            let first = block.attention_norm.forward(&block.out.forward_onto(&mixed, &x)?)?;
+            let first = block.attention_norm.forward_over(block.out.forward_onto(&mixed, &x)?)?;
             x = match &block.second_norm {
-                Some(norm) => norm.forward_onto(&first, &x)?,
+                Some(norm) => norm.forward_sum(first, &x)?,
                 None => first,
             };
             unless_stopped(stop)?;
-            x = block.output_norm.forward(&block.mlp.forward_onto(&x, &x)?)?;
+            x = block.output_norm.forward_over(block.mlp.forward_onto(&x, &x)?)?;
         }
         Ok(x)
     }

@@ -2,16 +2,20 @@
 
 use candle_core::Device;
 use rayon::prelude::*;
+use tallow_kernels::threads;
 
 use crate::ModelError;
 
-/// Tokens that are computed together on one thread: small enough that a stop is noticed soon, large enough for the matrix products.
-const BATCH_TOKENS: usize = 1024;
+/// Most tokens that are computed together on one thread: what they become stays near the processor, and the weights are read often enough for each.
+const BATCH_TOKENS_MAX: usize = 512;
+/// Tokens that are not cut further for the sake of another thread.
+const BATCH_TOKENS_MIN: usize = 64;
 /// Sequences that are computed together on one thread.
 const BATCH_ROWS: usize = 64;
 
-/// Indices by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and [`BATCH_TOKENS`] tokens (one row at least).
-fn length_sorted(lengths: &[usize]) -> Vec<Vec<usize>> {
+/// Indices by length, longest first, cut into batches of at most [`BATCH_ROWS`] rows and as many tokens as let every thread have some (one row at least).
+fn length_sorted(lengths: &[usize], threads: usize) -> Vec<Vec<usize>> {
+    let tokens_max = lengths.iter().sum::<usize>().div_ceil(threads).clamp(BATCH_TOKENS_MIN, BATCH_TOKENS_MAX);
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(lengths[index]));
     let mut batches: Vec<Vec<usize>> = Vec::new();
@@ -19,7 +23,7 @@ fn length_sorted(lengths: &[usize]) -> Vec<Vec<usize>> {
     for index in order {
         tokens += lengths[index];
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_ROWS && tokens <= BATCH_TOKENS => batch.push(index),
+            Some(batch) if batch.len() < BATCH_ROWS && tokens <= tokens_max => batch.push(index),
             _ => {
                 batches.push(vec![index]);
                 tokens = lengths[index];
@@ -38,10 +42,15 @@ pub(super) fn compute<T: Send>(
     device: &Device,
     compute: impl Fn(&[usize]) -> Result<T, ModelError> + Sync,
 ) -> Result<Computed<T>, ModelError> {
-    let batches = length_sorted(lengths);
-    // Batches side by side keep every core busy where a product is too small to be split; a GPU takes them one after the other.
+    let batches = length_sorted(lengths, rayon::current_num_threads());
+    // Batches side by side keep every core busy, and none of them waits for another thread inside a layer; fewer batches than threads are split inside
+    // their layers instead. A GPU takes them one after the other.
     let done: Vec<T> = if device.is_cpu() {
-        batches.par_iter().map(|batch| compute(batch)).collect::<Result<_, _>>()?
+        if batches.len() < rayon::current_num_threads() {
+            batches.iter().map(|batch| compute(batch)).collect::<Result<_, _>>()?
+        } else {
+            batches.par_iter().map(|batch| threads::alone(|| compute(batch))).collect::<Result<_, _>>()?
+        }
     } else {
         batches.iter().map(|batch| compute(batch)).collect::<Result<_, _>>()?
     };

@@ -12,6 +12,7 @@ use candle_nn::ops::softmax_last_dim;
 use tallow_kernels::attention::{Mask, tensor};
 use tallow_kernels::gemm::Precision;
 
+use super::linear::narrow;
 use crate::ModelError;
 
 /// Queries whose scores are computed at a time: what bounds the memory of long sequences.
@@ -164,6 +165,7 @@ impl AttentionSpec {
             softcap: self.softcap,
             distance_bias: self.distance_bias.as_ref().and_then(|bias| bias.host.clone()),
             precision: self.precision,
+            dtype: narrow(&Device::Cpu, self.precision),
         }
     }
 
@@ -193,7 +195,7 @@ impl AttentionSpec {
 /// Attention inside each sequence of an unpadded batch: every sequence sees itself alone.
 ///
 /// `qkv` `[tokens, (heads + 2 * kv_heads) * head_dim]`: the queries of all heads, then the keys, then the values. `offsets`: where each sequence begins,
-/// and the end of the last. Result `[tokens, heads * head_dim]` f32.
+/// and the end of the last. Result `[tokens, heads * head_dim]`, for a linear layer alone: as narrow as the precision allows.
 pub fn attention(qkv: &Tensor, offsets: &[usize], spec: &AttentionSpec) -> Result<Tensor, ModelError> {
     if qkv.device().is_cpu() {
         let longest = offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);

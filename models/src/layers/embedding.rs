@@ -1,6 +1,7 @@
 //! Rows of a table by number.
 
 use candle_core::Tensor;
+use tallow_kernels::gather::tensor::gather;
 
 use crate::ModelError;
 use crate::weights::Weights;
@@ -9,19 +10,19 @@ use crate::weights::Weights;
 pub struct Embedding {
     table: Tensor,
     /// What every row is multiplied by when it is read.
-    factor: Option<f64>,
+    factor: f32,
 }
 
 impl Embedding {
     /// Takes the tensor `name` `[rows, size]`. Errors: `Corrupt` for a missing tensor or another shape.
     pub fn take(weights: &mut Weights, name: &str, shape: (usize, usize)) -> Result<Self, ModelError> {
-        Ok(Self { table: weights.take(name, &[shape.0, shape.1])?, factor: None })
+        Ok(Self { table: weights.take(name, &[shape.0, shape.1])?.contiguous()?, factor: 1.0 })
     }
 
     /// The same table whose rows are multiplied by `factor` when they are read.
     #[must_use]
-    pub fn scaled(self, factor: f64) -> Self {
-        Self { factor: Some(factor), ..self }
+    pub fn scaled(self, factor: f32) -> Self {
+        Self { factor, ..self }
     }
 
     /// How many rows there are.
@@ -32,24 +33,26 @@ impl Embedding {
 
     /// The rows of `ids`, `[ids, size]`. Errors: `Input` for an id without a row.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.rows()) {
-            return Err(ModelError::input(format!("token id {id}, the embedding has {} rows", self.rows())));
+        Self::sum(&[(self, ids)])
+    }
+
+    /// The rows of several tables added up, as many ids of each and at least one table: `[ids, size]`. Errors: `Input` for an id without a row.
+    pub fn sum(parts: &[(&Self, &[u32])]) -> Result<Tensor, ModelError> {
+        for (part, ids) in parts {
+            if let Some(id) = ids.iter().find(|&&id| id as usize >= part.rows()) {
+                return Err(ModelError::input(format!("token id {id}, the embedding has {} rows", part.rows())));
+            }
         }
-        let ids = Tensor::from_slice(ids, ids.len(), self.table.device())?;
-        let rows = self.table.index_select(&ids, 0)?;
-        Ok(match self.factor {
-            Some(factor) => (rows * factor)?,
-            None => rows,
-        })
-    }
-
-    /// `x` `[n, size]` plus the rows of `ids`. Errors: as [`Self::forward`].
-    pub fn forward_onto(&self, ids: &[u32], x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok((x + self.forward(ids)?)?)
-    }
-
-    /// `x` `[n, size]` plus row 0 in every row.
-    pub fn first_onto(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(x.broadcast_add(&self.forward(&[0])?)?)
+        if parts.iter().all(|(part, _)| part.table.device().is_cpu()) {
+            let parts: Vec<(&Tensor, &[u32], f32)> = parts.iter().map(|(part, ids)| (&part.table, *ids, part.factor)).collect();
+            return Ok(gather(&parts)?);
+        }
+        let rows = parts.iter().map(|(part, ids)| {
+            let ids = Tensor::from_slice(ids, ids.len(), part.table.device())?;
+            let rows = part.table.index_select(&ids, 0)?;
+            if part.factor == 1.0 { Ok(rows) } else { rows * f64::from(part.factor) }
+        });
+        let sum = rows.reduce(|sum, rows| sum? + rows?);
+        sum.unwrap_or_else(|| candle_core::bail!("the sum of no embedding")).map_err(ModelError::from)
     }
 }

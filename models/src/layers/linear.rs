@@ -31,6 +31,11 @@ struct Packed {
     bias: Option<Arc<Vec<f32>>>,
 }
 
+/// The type of numbers that only products of this precision read: bf16 on the host where they would be rounded to it anyway, or further.
+pub(super) fn narrow(device: &Device, precision: Precision) -> DType {
+    if device.is_cpu() && precision != Precision::Exact { DType::BF16 } else { DType::F32 }
+}
+
 impl Linear {
     /// Takes `<name>.weight` `[out, in]` and, with `has_bias`, `<name>.bias` `[out]`. Errors: `Corrupt` for a missing tensor or another shape.
     pub fn take(weights: &mut Weights, name: &str, inputs: usize, outputs: usize, has_bias: bool) -> Result<Self, ModelError> {
@@ -95,10 +100,15 @@ impl Linear {
         self.run(x, (Activation::Identity, Some(residual)), DType::F32)
     }
 
-    /// The activation of [`Self::forward`], for another linear layer alone: as narrow as the arithmetic of both allows.
+    /// The activation of [`Self::forward`], for products alone: as narrow as [`narrow`] says.
     pub fn forward_active(&self, x: &Tensor, activation: Activation) -> Result<Tensor, ModelError> {
-        let narrow = self.device.is_cpu() && self.precision != Precision::Exact;
-        self.run(x, (activation, None), if narrow { DType::BF16 } else { DType::F32 })
+        self.run(x, (activation, None), narrow(&self.device, self.precision))
+    }
+
+    /// The type of its input that loses nothing that its arithmetic would keep.
+    #[must_use]
+    pub fn input_dtype(&self) -> DType {
+        narrow(&self.device, self.precision)
     }
 
     fn run(&self, x: &Tensor, (activation, residual): (Activation, Option<&Tensor>), dtype: DType) -> Result<Tensor, ModelError> {

@@ -1,6 +1,7 @@
 //! The two or three linear layers of a block that look at one token at a time.
 
 use candle_core::Tensor;
+use tallow_kernels::activation::tensor::Gate;
 
 use super::{Activation, Linear, activate};
 use crate::ModelError;
@@ -99,6 +100,9 @@ impl GatedMlp {
 
     fn gated(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         let both = self.joined.forward(x)?;
+        if both.device().is_cpu() {
+            return Ok(Gate { activation: self.activation, dtype: self.down.input_dtype() }.forward(&both)?);
+        }
         let (gate, up) = (both.narrow(1, 0, self.wide)?.contiguous()?, both.narrow(1, self.wide, self.wide)?);
         Ok((activate(self.activation, &gate)? * up)?)
     }

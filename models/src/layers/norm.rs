@@ -50,9 +50,20 @@ impl LayerNorm {
         })
     }
 
-    /// [`Self::forward`] of `x` plus `residual`, both `[n, size]`.
-    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor, ModelError> {
-        self.forward(&(x + residual)?)
+    /// [`Self::forward`] of a tensor that nobody else holds, over it.
+    pub fn forward_over(&self, x: Tensor) -> Result<Tensor, ModelError> {
+        match &self.kernel {
+            Some(kernel) => Ok(kernel.over(x.contiguous()?)?),
+            None => self.forward(&x),
+        }
+    }
+
+    /// [`Self::forward`] of `x`, which nobody else holds, plus `residual`, both `[n, size]`.
+    pub fn forward_sum(&self, x: Tensor, residual: &Tensor) -> Result<Tensor, ModelError> {
+        match &self.kernel {
+            Some(kernel) => Ok(kernel.of_sum(x.contiguous()?, &residual.contiguous()?)?),
+            None => self.forward(&(x + residual)?),
+        }
     }
 }
 
@@ -90,6 +101,14 @@ impl RmsNorm {
             None => rms_norm(&x, &self.scale, self.epsilon)?,
         })
     }
+
+    /// [`Self::forward`] of `x`, which nobody else holds, and then plus `residual`, both `[n, size]`.
+    pub fn forward_onto(&self, x: Tensor, residual: &Tensor) -> Result<Tensor, ModelError> {
+        match &self.kernel {
+            Some(kernel) => Ok(kernel.then_sum(x.contiguous()?, &residual.contiguous()?)?),
+            None => Ok((self.forward(&x)? + residual)?),
+        }
+    }
 }
 
 /// The host's kernel of a norm, with RMSNorm's rule where nothing is shifted; none on other devices.
@@ -120,9 +139,18 @@ pub enum QkNorm {
 }
 
 impl QkNorm {
-    /// `qkv` as [`super::attention`] takes it, with queries and keys normalised.
-    pub fn forward(&self, qkv: &Tensor, spec: &AttentionSpec) -> Result<Tensor, ModelError> {
+    /// `qkv` as [`super::attention`] takes it, held by nobody else, with queries and keys normalised.
+    pub fn forward(&self, qkv: Tensor, spec: &AttentionSpec) -> Result<Tensor, ModelError> {
         let (wide, narrow) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let (kernels, counts) = match self {
+            Self::Heads { query, key } => ((&query.kernel, &key.kernel), (spec.heads, spec.kv_heads)),
+            Self::Rows { query, key } => ((&query.kernel, &key.kernel), (1, 1)),
+        };
+        if let (Some(query), Some(key)) = kernels {
+            query.over_heads(&qkv, (0, counts.0))?;
+            key.over_heads(&qkv, (wide, counts.1))?;
+            return Ok(qkv);
+        }
         let (query, key) = (qkv.narrow(D::Minus1, 0, wide)?, qkv.narrow(D::Minus1, wide, narrow)?);
         let by_heads = |part: &Tensor, heads: usize, norm: &RmsNorm| -> Result<Tensor, ModelError> {
             Ok(norm.forward(&part.reshape(((), heads, spec.head_dim))?)?.flatten_from(1)?)

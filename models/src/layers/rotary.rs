@@ -3,11 +3,17 @@
 //! Sources: Su et al. 2021 (arXiv:2104.09864); position interpolation, Chen et al. 2023 (arXiv:2306.15595); the fixed NTK scaling of
 //! <https://kexue.fm/archives/9706>.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use candle_core::{D, Device, Tensor};
 use candle_nn::rotary_emb::rope_thd;
+use tallow_kernels::rotary::{self, tensor};
 
 use super::AttentionSpec;
 use crate::ModelError;
+
+/// Positions of the first table.
+const FIRST_POSITIONS: usize = 512;
 
 /// How angles are stretched for more positions than a model began with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,12 +41,21 @@ pub struct RotarySpec {
 pub struct Rotary {
     /// Angle per position, by pair of dimensions.
     frequencies: Vec<f32>,
+    /// The host's rotations of the positions that were asked for so far.
+    host: RwLock<Option<Arc<rotary::RotaryTable>>>,
 }
 
-/// The rotations of the tokens of one batch; `[tokens, dim / 2]` each.
-pub struct RotaryTable {
-    cos: Tensor,
-    sin: Tensor,
+/// The rotations of the tokens of one batch.
+pub enum RotaryTable {
+    /// By the kernel.
+    Host(tensor::Rotary),
+    /// `[tokens, dim / 2]` each.
+    Device {
+        /// Cosines.
+        cos: Tensor,
+        /// Sines.
+        sin: Tensor,
+    },
 }
 
 impl Rotary {
@@ -54,13 +69,16 @@ impl Rotary {
             RotaryScaling::Ntk(factor) => (spec.theta * factor, (f64::from(factor)).powf(2.0 / spec.dim as f64) as f32),
         };
         let power = |pair: usize| f64::from(theta).powf(f64::from((2 * pair) as f32 / spec.dim as f32)) as f32;
-        Self { frequencies: (0..spec.dim / 2).map(|pair| 1.0 / power(pair) / divisor).collect() }
+        Self { frequencies: (0..spec.dim / 2).map(|pair| 1.0 / power(pair) / divisor).collect(), host: RwLock::new(None) }
     }
 
     /// The rotations of a batch: positions count from 0 in every sequence. `offsets` as in [`super::attention`].
     pub fn table(&self, offsets: &[usize], device: &Device) -> Result<RotaryTable, ModelError> {
         let positions: Vec<u32> = offsets.windows(2).flat_map(|pair| 0..(pair[1] - pair[0]) as u32).collect();
         let longest = positions.iter().max().map_or(0, |&last| last + 1);
+        if device.is_cpu() {
+            return Ok(RotaryTable::Host(tensor::Rotary { table: self.host(longest as usize)?, positions: Arc::new(positions) }));
+        }
         let angles: Vec<f32> = (0..longest).flat_map(|at| self.frequencies.iter().map(move |frequency| at as f32 * frequency)).collect();
         let shape = (longest as usize, self.frequencies.len());
         let rows = Tensor::from_vec(positions.clone(), positions.len(), device)?;
@@ -68,17 +86,35 @@ impl Rotary {
             let values: Vec<f32> = angles.iter().map(|&angle| function(angle)).collect();
             Ok(Tensor::from_vec(values, shape, device)?.index_select(&rows, 0)?)
         };
-        Ok(RotaryTable { cos: of_tokens(f32::cos)?, sin: of_tokens(f32::sin)? })
+        Ok(RotaryTable::Device { cos: of_tokens(f32::cos)?, sin: of_tokens(f32::sin)? })
+    }
+
+    /// The host's table of at least so many positions; it grows by doubling and is shared.
+    fn host(&self, positions: usize) -> Result<Arc<rotary::RotaryTable>, ModelError> {
+        let held = self.host.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(table) = held.filter(|table| table.positions() >= positions) {
+            return Ok(table);
+        }
+        let grown = positions.next_power_of_two().max(FIRST_POSITIONS);
+        let table = rotary::RotaryTable::with_rounded_angles(&self.frequencies, grown)
+            .map_err(|error| ModelError::Internal { reason: error.to_string() })?;
+        let table = Arc::new(table);
+        *self.host.write().unwrap_or_else(PoisonError::into_inner) = Some(table.clone());
+        Ok(table)
     }
 }
 
 impl RotaryTable {
-    /// `qkv` as [`super::attention`] takes it, with queries and keys rotated.
-    pub fn forward(&self, qkv: &Tensor, spec: &AttentionSpec) -> Result<Tensor, ModelError> {
+    /// `qkv` as [`super::attention`] takes it, held by nobody else, with queries and keys rotated.
+    pub fn forward(&self, qkv: Tensor, spec: &AttentionSpec) -> Result<Tensor, ModelError> {
+        let (cos, sin) = match self {
+            Self::Host(rotary) => return Ok(rotary.over(qkv, (spec.heads + spec.kv_heads, spec.head_dim))?),
+            Self::Device { cos, sin } => (cos, sin),
+        };
         let tokens = qkv.dim(0)?;
         let turned = (spec.heads + spec.kv_heads) * spec.head_dim;
         let heads = qkv.narrow(D::Minus1, 0, turned)?.contiguous()?.reshape((1, tokens, spec.heads + spec.kv_heads, spec.head_dim))?;
-        let heads = rope_thd(&heads, &self.cos, &self.sin)?.reshape((tokens, turned))?;
+        let heads = rope_thd(&heads, cos, sin)?.reshape((tokens, turned))?;
         Ok(Tensor::cat(&[&heads, &qkv.narrow(D::Minus1, turned, spec.kv_heads * spec.head_dim)?], D::Minus1)?)
     }
 }

@@ -1,6 +1,6 @@
 //! Layers by themselves: what the goldens of small models are too small to show.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::*;
 
