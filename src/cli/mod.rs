@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod completions;
 mod doctor;
+mod draft;
 mod embed;
 mod exit;
 mod input;
@@ -25,11 +26,14 @@ mod show;
 mod similarity;
 mod task;
 mod text;
+mod texts;
+mod twins;
 mod vector;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 use exit::{CliError, Exit};
@@ -38,14 +42,17 @@ use session::Session;
 /// Runs the program: arguments in, exit code out. Call it first thing in `main`, before any thread is started.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // Help and version are results; nobody may be reading them.
-        Err(error) => {
-            let _nobody_listens = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
-        }
-    };
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let parsed = twins::parse(Cli::command(), &args);
+    let cli =
+        match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))) {
+            Ok(cli) => cli,
+            // Help and version are results; nobody may be reading them.
+            Err(error) => {
+                let _nobody_listens = error.print();
+                return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+            }
+        };
     let ended = dispatch(cli);
     if let Err(CliError::Failed { message, .. }) = &ended {
         output::note(&format!("error: {message}"));

@@ -48,7 +48,7 @@ pub(crate) struct VectorArgs {
     #[arg(long, env = "TALLOW_VECTOR_PART", value_name = "NAME", requires = "output")]
     pub(crate) part: Option<String>,
     /// List the operations
-    #[arg(long, env = "TALLOW_VECTOR_LIST", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "TALLOW_VECTOR_LIST", value_parser = BoolishValueParser::new(), conflicts_with = "operation")]
     pub(crate) list: bool,
     /// The worker's settings.
     #[command(flatten)]
