@@ -117,7 +117,10 @@ pub(crate) fn run(args: &EmbedArgs, session: &mut Session) -> Result<Exit, CliEr
         Ok(())
     });
     progress.finish();
-    streamed.map_err(|error| error.then(&target.left(done)))?;
+    streamed.map_err(|error| match target.left(done) {
+        Some(left) => error.then(&left),
+        None => error,
+    })?;
     target.finish(&mut session.out)?;
     if args.output.is_some() {
         session.note(&format!("{total} texts embedded with {model}"));
@@ -195,10 +198,10 @@ impl Target {
     }
 
     /// What is there of an output that broke off after `done` texts.
-    fn left(&self, done: usize) -> String {
+    fn left(&self, done: usize) -> Option<String> {
         match self {
-            Self::Npy { .. } | Self::File { .. } => format!("{done} texts were embedded before it; the output file was not written"),
-            Self::Out { .. } => format!("{done} vectors were written before it"),
+            Self::Npy { .. } | Self::File { .. } => Some(format!("{done} texts were embedded before it; the output file was not written")),
+            Self::Out { .. } => (done > 0).then(|| format!("{done} vectors were written before it")),
         }
     }
 

@@ -70,6 +70,10 @@ pub(crate) fn run(args: &ModelsArgs, session: &mut Session) -> Result<Exit, CliE
 fn failed(model: &str, error: ModelError) -> CliError {
     match error {
         ModelError::Input { reason } => CliError::usage(reason),
+        ModelError::Network { url, reason } => {
+            let advice = "HF_ENDPOINT names a mirror of the hub, HF_TOKEN opens closed models";
+            CliError::new(Exit::Runtime, format!("{model}: the hub did not answer as it should: {reason} ({url}); {advice}"))
+        }
         other => task_error(model, other).into(),
     }
 }

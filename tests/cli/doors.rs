@@ -73,7 +73,8 @@ fn what_is_given_wins_over_the_variable_of_something_else() {
     let home = Home::new();
     let file = home.file("a.txt", "one two three");
     let file = file.to_str().expect("text");
-    let cases: [(&[&str], &[(&str, &str)], &str); 8] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 8] = [
         (&["embed", "some text"], &[("TALLOW_EMBED_FILE", file)], "["),
         (&["text", "count", "to be or"], &[("TALLOW_TEXT_FILE", file), ("TALLOW_TEXT_LINES", "true")], "word_count  3"),
         (&["text", "count", "to be"], &[("TALLOW_TEXT_LIST", "true")], "word_count  2"),

@@ -51,6 +51,9 @@ pub(crate) fn parse(text: &str) -> Result<SubmissionSpec, String> {
     let spec = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let inner = plainly(&error.into_inner().to_string());
+        if !text.trim_start().starts_with('{') {
+            return format!("not a task: expected a JSON object, {{\"type\": ..., \"data\": {{...}}}} ({inner})");
+        }
         if path == "." { format!("not a task: {inner}") } else { format!("not a task: `{path}`: {inner}") }
     })?;
     deserializer.end().map_err(|error| format!("not a task: {error}; each line holds one JSON object"))?;

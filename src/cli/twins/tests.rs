@@ -45,9 +45,9 @@ fn line((path, command): (&[String], &Command), given: &[&Arg], unsaid: Option<&
     let is_one_of = |arg: &Arg, of: &[&Arg]| of.iter().any(|one| one.get_id() == arg.get_id());
     let spoken: Vec<&Arg> = given.iter().copied().chain(unsaid).collect();
     let fits = |arg: &Arg| !is_one_of(arg, &spoken) && !spoken.iter().any(|one| are_in_conflict(command, one, arg));
-    // Where the first positional may not be, a later one would be taken for it.
-    let positionals_fit = command.get_positionals().all(|arg| is_one_of(arg, &spoken) || fits(arg));
-    let needed = |arg: &&Arg| is_one_of(arg, given) || (fits(arg) && (arg.is_required_set() || (arg.is_positional() && positionals_fit)));
+    // Behind a positional that may not be there, a later one would be taken for it.
+    let in_order: Vec<&Arg> = command.get_positionals().take_while(|arg| is_one_of(arg, given) || fits(arg)).collect();
+    let needed = |arg: &&Arg| is_one_of(arg, given) || (fits(arg) && arg.is_required_set()) || is_one_of(arg, &in_order);
     // Flags first: a positional that takes many would swallow nothing after them.
     let (positional, flags): (Vec<&Arg>, Vec<&Arg>) = command.get_arguments().filter(needed).partition(|arg| arg.is_positional());
     let own = flags.into_iter().chain(positional).flat_map(words);
