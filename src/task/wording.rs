@@ -50,16 +50,16 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "snake_case")]
-    enum Words {
+    enum Counted {
         One,
-        TwoWords,
+        TwoLetters,
         Three,
     }
 
     #[test]
     fn an_unknown_word_is_answered_with_those_that_are_known() {
-        let told = |text: &str| plainly(&serde_json::from_str::<Words>(text).expect_err(text).to_string());
-        assert_eq!(told("\"fo`ur\""), "found `fo`ur`; allowed: one, two_words, three at line 1 column 7");
+        let told = |text: &str| plainly(&serde_json::from_str::<Counted>(text).expect_err(text).to_string());
+        assert_eq!(told("\"fo`ur\""), "found `fo`ur`; allowed: one, two_letters, three at line 1 column 7");
         assert!(told("5").starts_with("expected value"), "{}", told("5"));
         for (raw, plain) in [
             ("unknown variant `x`, expected `a` or `b`", "found `x`; allowed: a, b"),
@@ -77,7 +77,7 @@ mod tests {
         }
         let long = format!("unknown variant `{}`, expected `a`", "é".repeat(300));
         assert_eq!(plainly(&long), format!("found `{}`; allowed: a", "é".repeat(80)));
-        let every = [Words::One, Words::TwoWords, Words::Three].len();
+        let every = [Counted::One, Counted::TwoLetters, Counted::Three].len();
         assert_eq!(every, 3);
     }
 }
