@@ -87,7 +87,7 @@ pub(crate) struct EmbedArgs {
 /// Embeds everything. Errors: the first text or task that failed; a file is written whole or not at all.
 pub(crate) fn run(args: &EmbedArgs, session: &mut Session) -> Result<Exit, CliError> {
     let npy = args.output.as_deref().is_some_and(is_npy);
-    if npy && args.encoding != "float" {
+    if npy && args.encoding != "float" && !session.is_of_variable("encoding") {
         return Err(CliError::usage("--encoding is for JSON; a .npy file holds float32"));
     }
     let total = match &args.file {

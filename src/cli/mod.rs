@@ -30,6 +30,7 @@ mod texts;
 mod twins;
 mod vector;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -43,28 +44,31 @@ use session::Session;
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let parsed = twins::parse(Cli::command(), &args);
-    let cli =
-        match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))) {
-            Ok(cli) => cli,
-            // Help and version are results; nobody may be reading them.
-            Err(error) => {
-                let _nobody_listens = error.print();
-                return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
-            }
-        };
-    let ended = dispatch(cli);
+    let parsed = twins::parse(Cli::command(), &args).and_then(|mut matches| {
+        let of_variables = twins::from_variables(&matches);
+        let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok((cli, of_variables))
+    });
+    let (cli, of_variables) = match parsed {
+        Ok(parsed) => parsed,
+        // Help and version are results; nobody may be reading them.
+        Err(error) => {
+            let _nobody_listens = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let ended = dispatch(cli, of_variables);
     if let Err(CliError::Failed { message, .. }) = &ended {
         output::note(&format!("error: {message}"));
     }
     ended.unwrap_or_else(|error| error.exit()).into()
 }
 
-fn dispatch(cli: Cli) -> Result<Exit, CliError> {
+fn dispatch(cli: Cli, of_variables: BTreeSet<String>) -> Result<Exit, CliError> {
     if let Command::Completions(args) = &cli.command {
         return completions::run(args, &cli.global);
     }
-    let mut session = Session::open(&cli.global)?;
+    let mut session = Session::open(&cli.global, of_variables)?;
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args, &mut session),
         Command::Run(args) => run::run(&args, &mut session),

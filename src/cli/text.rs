@@ -69,10 +69,13 @@ pub(crate) fn run(args: &TextArgs, session: &mut Session) -> Result<Exit, CliErr
         return operation::list(&infos, &ALIASES, session);
     };
     let info = operation::find(&infos, &ALIASES, asked)?;
-    let mut data = operation::data(&info.name, &args.set)?;
+    let mut data = operation::data(info, &args.set, session)?;
     for (name, value) in [("size", args.size), ("overlap", args.overlap), ("top", args.top)] {
         let Some(value) = value else { continue };
         if !operation::has_field(info, name) {
+            if session.is_of_variable(name) {
+                continue;
+            }
             return Err(CliError::usage(format!("{asked} takes no --{name}; `tallow text --list --json` shows its fields")));
         }
         data.insert(name.into(), value.into());

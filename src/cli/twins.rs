@@ -17,6 +17,14 @@ const COMPANIONS: [(&str, &str); 4] = [("overwrite", "output"), ("part", "output
 /// Looks a variable of the environment up.
 type Lookup<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
 
+/// Arguments of the chosen command whose value comes from a variable. Where one of them does not fit what is asked for, it is left out instead
+/// of refused: whoever set it did not mean this command.
+pub(super) fn from_variables(matches: &ArgMatches) -> BTreeSet<String> {
+    let deepest = std::iter::successors(Some(matches), |matches| matches.subcommand().map(|(_, inner)| inner)).last().unwrap_or(matches);
+    let ids = deepest.ids().map(|id| id.as_str());
+    ids.filter(|id| deepest.value_source(id) == Some(ValueSource::EnvVariable)).map(ToOwned::to_owned).collect()
+}
+
 /// Parses a command line.
 ///
 /// Errors: clap's own; one that a variable causes names the variable.

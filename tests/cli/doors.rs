@@ -74,7 +74,7 @@ fn what_is_given_wins_over_the_variable_of_something_else() {
     let file = home.file("a.txt", "one two three");
     let file = file.to_str().expect("text");
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 12] = [
         (&["embed", "some text"], &[("TALLOW_EMBED_FILE", file)], "["),
         (&["text", "count", "to be or"], &[("TALLOW_TEXT_FILE", file), ("TALLOW_TEXT_LINES", "true")], "word_count  3"),
         (&["text", "count", "to be"], &[("TALLOW_TEXT_LIST", "true")], "word_count  2"),
@@ -83,6 +83,14 @@ fn what_is_given_wins_over_the_variable_of_something_else() {
         (&["zero-shot", "stars", "-l", "a"], &[("TALLOW_TEXTS_FILE", "absent.txt"), ("TALLOW_ZERO_SHOT_LABELS", "b")], "stars"),
         (&["embed", "wax"], &[("TALLOW_EMBED_OUTPUT", ""), ("TALLOW_THREADS", "")], "["),
         (&["embed"], &[("TALLOW_EMBED_FILE", file)], "["),
+        (&["embed", "wax", "-o", "wax.npy"], &[("TALLOW_EMBED_ENCODING", "base64")], ""),
+        (
+            &["text", "count", "to be"],
+            &[("TALLOW_TEXT_SIZE", "9"), ("TALLOW_TEXT_TOP", "9"), ("TALLOW_TEXT_SET", "size=9")],
+            "word_count  2",
+        ),
+        (&["vector", "cosine", "1,2", "2,4"], &[("TALLOW_VECTOR_TOP", "9"), ("TALLOW_VECTOR_OUTPUT", "out.npy")], "similarity  1.0"),
+        (&["text", "chunk", "one two. three four."], &[("TALLOW_TEXT_SIZE", "10")], "chunks (3)"),
     ];
     for (args, variables, part) in cases {
         let output = home.command(args).envs(variables.iter().copied()).output().expect("the program starts");
