@@ -20,7 +20,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "Settings count in the order flag, environment (TALLOW_*), config file, default. Results go to standard output, \
+const AFTER_HELP: &str = "First steps: `tallow doctor`, `tallow embed \"some text\"`, `tallow serve`; `tallow COMMAND --help` says more.\nSettings count in the order flag, environment (TALLOW_*), config file, default. Results go to standard output, \
 everything else to standard error.\nExit codes: 0 done, 1 failed, 2 wrong usage or input, 3 model or file missing, 4 device absent, \
 5 does not fit in memory, 6 some lines of a batch failed, 130 interrupted.";
 

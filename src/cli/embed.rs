@@ -1,31 +1,23 @@
 //! `tallow embed`: texts in, vectors out, in batches that stream through the worker.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::draft::Draft;
 use super::exit::{CliError, Exit};
-use super::input::{Lines, is_jsonl, is_npy, record_text};
-use super::local::{Local, spec};
+use super::input::{Lines, is_jsonl, is_npy};
+use super::local::Local;
 use super::npy::RowWriter;
 use super::output::Out;
 use super::progress::Progress;
 use super::session::Session;
+use super::texts::{Texts, stream};
 use crate::config::WorkerLayer;
-use crate::manager::resolve_names;
-use crate::task::{Part, TaskId, TaskType};
+use crate::task::Part;
 
-/// Texts of one task: enough to fill batches, few enough that the first vectors come soon.
-const TEXTS_PER_TASK: usize = 256;
-/// Bytes of text of one task; one larger text still goes alone.
-const BYTES_PER_TASK: usize = 4 << 20;
-/// Tasks in flight: one is computed while the next waits ready.
-const TASKS_IN_FLIGHT: usize = 4;
 /// The part in which vectors come back.
 pub(crate) const EMBEDDINGS_PART: &str = "embeddings";
 
@@ -33,9 +25,12 @@ pub(crate) const EMBEDDINGS_PART: &str = "embeddings";
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Embedding")]
 pub(crate) struct EmbedFlags {
-    /// Cut vectors to this many dimensions, for models trained for it
+    /// Cut vectors to this many dimensions; the model must have been trained for it
     #[arg(long, env = "TALLOW_EMBED_DIMENSIONS", value_name = "N")]
     pub(crate) dimensions: Option<u32>,
+    /// Cut to --dimensions although the model does not declare that length
+    #[arg(long, env = "TALLOW_EMBED_ANY_DIMENSIONS", value_parser = BoolishValueParser::new(), requires = "dimensions")]
+    pub(crate) any_dimensions: bool,
     /// Put the model's prompt of this name before each text
     #[arg(long, env = "TALLOW_EMBED_PROMPT_NAME", value_name = "NAME")]
     pub(crate) prompt_name: Option<String>,
@@ -53,6 +48,7 @@ impl EmbedFlags {
         data.insert("texts".into(), texts);
         data.insert("encoding".into(), encoding.into());
         let optional = [
+            ("any_dimensions", self.any_dimensions.then_some(Value::from(true))),
             ("dimensions", self.dimensions.map(Value::from)),
             ("prompt_name", self.prompt_name.clone().map(Value::from)),
             ("long_input", self.long_input.clone().map(Value::from)),
@@ -88,56 +84,10 @@ pub(crate) struct EmbedArgs {
     pub(crate) worker: WorkerLayer,
 }
 
-/// Texts, one at a time.
-pub(crate) enum Texts {
-    /// From the command line.
-    Given(std::vec::IntoIter<String>),
-    /// From a file.
-    File {
-        /// Its lines.
-        lines: Lines,
-        /// Lines are JSON.
-        jsonl: bool,
-        /// Its name, for errors.
-        path: PathBuf,
-    },
-}
-
-impl Texts {
-    /// Texts of a file. Errors: absent (exit 3).
-    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
-        Ok(Self::File { lines: Lines::open(path)?, jsonl: is_jsonl(path), path: path.to_owned() })
-    }
-
-    /// The next text. Errors: file and line of what is none.
-    pub(crate) fn next(&mut self) -> Result<Option<String>, CliError> {
-        match self {
-            Self::Given(texts) => Ok(texts.next()),
-            Self::File { lines, jsonl, path } => {
-                let Some(line) = lines.next()? else { return Ok(None) };
-                let text = line.text.and_then(|text| record_text(&text, *jsonl));
-                text.map(Some).map_err(|reason| CliError::usage(format!("{}:{}: {reason}", path.display(), line.number)))
-            }
-        }
-    }
-
-    /// The next texts of one task; empty at the end.
-    pub(crate) fn batch(&mut self) -> Result<Vec<String>, CliError> {
-        let mut texts = Vec::new();
-        let mut bytes = 0;
-        while texts.len() < TEXTS_PER_TASK && bytes < BYTES_PER_TASK {
-            let Some(text) = self.next()? else { break };
-            bytes += text.len();
-            texts.push(text);
-        }
-        Ok(texts)
-    }
-}
-
 /// Embeds everything. Errors: the first text or task that failed; a file is written whole or not at all.
 pub(crate) fn run(args: &EmbedArgs, session: &mut Session) -> Result<Exit, CliError> {
     let npy = args.output.as_deref().is_some_and(is_npy);
-    if npy && args.encoding != "float" {
+    if npy && args.encoding != "float" && !session.is_of_variable("encoding") {
         return Err(CliError::usage("--encoding is for JSON; a .npy file holds float32"));
     }
     let total = match &args.file {
@@ -146,7 +96,7 @@ pub(crate) fn run(args: &EmbedArgs, session: &mut Session) -> Result<Exit, CliEr
     };
     let open = || match &args.file {
         Some(path) => Texts::open(path),
-        None => Ok(Texts::Given(args.texts.clone().into_iter())),
+        None => Ok(Texts::given(args.texts.clone())),
     };
     let total = total.unwrap_or(args.texts.len() as u64);
     let mut texts = open()?;
@@ -156,14 +106,21 @@ pub(crate) fn run(args: &EmbedArgs, session: &mut Session) -> Result<Exit, CliEr
     let encoding = if npy { "part" } else { &args.encoding };
     let mut model = String::new();
     let out = &mut session.out;
-    stream(&local, &args.flags, encoding, &mut texts, &mut |texts, answer| {
+    let mut done = 0;
+    let streamed = stream(&local, &args.flags, encoding, &mut texts, &mut |texts, answer| {
         if let Some(name) = answer.field("model")?.as_str() {
             name.clone_into(&mut model);
         }
+        target.write(&texts, &answer, args.with_text, out)?;
+        done += texts.len();
         progress.add(texts.len() as u64);
-        target.write(&texts, &answer, args.with_text, out)
-    })?;
+        Ok(())
+    });
     progress.finish();
+    streamed.map_err(|error| match target.left(done) {
+        Some(left) => error.then(&left),
+        None => error,
+    })?;
     target.finish(&mut session.out)?;
     if args.output.is_some() {
         session.note(&format!("{total} texts embedded with {model}"));
@@ -184,42 +141,10 @@ fn count(path: &Path) -> Result<u64, CliError> {
     Ok(count)
 }
 
-/// Sends texts through the worker, a few tasks ahead, and hands each batch's answer over in order.
-pub(crate) fn stream(
-    local: &Local,
-    flags: &EmbedFlags,
-    encoding: &str,
-    texts: &mut Texts,
-    take: &mut dyn FnMut(Vec<String>, super::local::Answer) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    local.block_on(async {
-        let manager = local.manager();
-        let mut in_flight: VecDeque<(TaskId, Vec<String>)> = VecDeque::new();
-        let mut more = true;
-        loop {
-            while more && in_flight.len() < TASKS_IN_FLIGHT {
-                let batch = texts.batch()?;
-                if batch.is_empty() {
-                    more = false;
-                    break;
-                }
-                let task = spec(TaskType::ModelInference, flags.data(json!(batch), encoding));
-                for submission in resolve_names(vec![task], "")? {
-                    in_flight.push_back((manager.submit(submission).await?, batch.clone()));
-                }
-            }
-            let Some((id, batch)) = in_flight.pop_front() else { return Ok(()) };
-            let result = manager.wait(&id).await?;
-            let parts = manager.parts(&id)?;
-            take(batch, super::local::Answer { result, parts })?;
-        }
-    })
-}
-
 /// Where vectors go.
 enum Target {
     Npy { writer: RowWriter, rows: u64 },
-    File { writer: BufWriter<File>, path: PathBuf },
+    File { draft: Draft },
     Out { json: bool },
 }
 
@@ -232,10 +157,7 @@ impl Target {
         }
         Ok(match &args.output {
             Some(path) if is_npy(path) => Self::Npy { writer: RowWriter::create(path)?, rows },
-            Some(path) if is_jsonl(path) => {
-                let file = File::create(path).map_err(|error| CliError::file(path, &error))?;
-                Self::File { writer: BufWriter::new(file), path: path.clone() }
-            }
+            Some(path) if is_jsonl(path) => Self::File { draft: Draft::create(path)? },
             Some(path) if path.as_os_str() == "-" => Self::Out { json: true },
             Some(path) => return Err(CliError::usage(format!("{}: expected a name that ends in .npy or .jsonl", path.display()))),
             None => Self::Out { json },
@@ -263,16 +185,24 @@ impl Target {
             line.insert("model".into(), model.clone());
             line.insert("embedding".into(), vector.clone());
             match self {
-                Self::File { writer, path } => {
-                    let written =
-                        serde_json::to_writer(&mut *writer, &line).map_err(std::io::Error::from).and_then(|()| writer.write_all(b"\n"));
-                    written.map_err(|error| CliError::file(path, &error))?;
+                Self::File { draft } => {
+                    let mut text = serde_json::to_vec(&line).map_err(std::io::Error::from)?;
+                    text.push(b'\n');
+                    draft.append(&text)?;
                 }
                 Self::Out { json } if *json || with_text => out.json_line(&line)?,
                 _ => out.json_line(&vector)?,
             }
         }
         if matches!(self, Self::Out { .. }) { out.flush() } else { Ok(()) }
+    }
+
+    /// What is there of an output that broke off after `done` texts.
+    fn left(&self, done: usize) -> Option<String> {
+        match self {
+            Self::Npy { .. } | Self::File { .. } => Some(format!("{done} texts were embedded before it; the output file was not written")),
+            Self::Out { .. } => (done > 0).then(|| format!("{done} vectors were written before it")),
+        }
     }
 
     fn finish(self, out: &mut Out) -> Result<(), CliError> {
@@ -283,7 +213,7 @@ impl Target {
                 }
                 writer.finish()
             }
-            Self::File { mut writer, path } => writer.flush().map_err(|error| CliError::file(&path, &error)),
+            Self::File { draft } => draft.finish(),
             Self::Out { .. } => out.flush(),
         }
     }

@@ -76,6 +76,15 @@ impl CliError {
         }
     }
 
+    /// The same error with more to tell behind its message.
+    #[must_use]
+    pub(crate) fn then(self, more: &str) -> Self {
+        match self {
+            Self::Failed { exit, message } => Self::Failed { exit, message: format!("{message}; {more}") },
+            Self::PipeClosed => self,
+        }
+    }
+
     /// How the process ends.
     #[must_use]
     pub(crate) fn exit(&self) -> Exit {

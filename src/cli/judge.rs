@@ -6,11 +6,11 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::{Map, Value, json};
 
-use super::embed::Texts;
 use super::exit::{CliError, Exit};
 use super::local::{Local, spec};
 use super::output::clip;
 use super::session::Session;
+use super::texts::Texts;
 use crate::config::WorkerLayer;
 use crate::task::TaskType;
 

@@ -89,10 +89,8 @@ impl Local {
     /// Submits a graph of tasks and waits for all of them. Errors: the first task that failed.
     pub(crate) fn answers(&self, specs: Vec<SubmissionSpec>) -> Result<Vec<Answer>, CliError> {
         self.block_on(async {
-            let alone = specs.len() == 1;
-            let plain = |error| if alone { without_batch(error) } else { error };
-            let submissions = resolve_names(specs, "").map_err(plain)?;
-            let ids = self.manager().submit_all(submissions).await.map_err(plain)?;
+            let submissions = resolve_names(specs, "").map_err(without_batch)?;
+            let ids = self.manager().submit_all(submissions).await.map_err(without_batch)?;
             let mut answers = Vec::with_capacity(ids.len());
             for id in ids {
                 let result = self.manager().wait(&id).await?;
@@ -151,12 +149,14 @@ pub(crate) fn named(name: &str, spec: SubmissionSpec) -> SubmissionSpec {
     SubmissionSpec { name: Some(name.into()), ..spec }
 }
 
-/// Takes the place in its batch out of the error of a task that was a batch of one: it means nothing to the reader.
+/// Takes the place in its batch out of the error of a task: the reader never wrote the batch.
 #[must_use]
 pub(crate) fn without_batch(error: TaskError) -> TaskError {
     match error {
         TaskError::InvalidPayload { field, reason } => {
-            TaskError::InvalidPayload { field: field.strip_prefix("tasks[0].").unwrap_or(&field).to_owned(), reason }
+            let place = field.strip_prefix("tasks[").and_then(|rest| rest.split_once("]."));
+            let bare = place.filter(|(index, _)| index.bytes().all(|b| b.is_ascii_digit())).map(|(_, bare)| bare.to_owned());
+            TaskError::InvalidPayload { field: bare.unwrap_or(field), reason }
         }
         other => other,
     }

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod completions;
 mod doctor;
+mod draft;
 mod embed;
 mod exit;
 mod input;
@@ -25,11 +26,15 @@ mod show;
 mod similarity;
 mod task;
 mod text;
+mod texts;
+mod twins;
 mod vector;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 use exit::{CliError, Exit};
@@ -38,26 +43,32 @@ use session::Session;
 /// Runs the program: arguments in, exit code out. Call it first thing in `main`, before any thread is started.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let parsed = twins::parse(Cli::command(), &args).and_then(|mut matches| {
+        let of_variables = twins::from_variables(&matches);
+        let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok((cli, of_variables))
+    });
+    let (cli, of_variables) = match parsed {
+        Ok(parsed) => parsed,
         // Help and version are results; nobody may be reading them.
         Err(error) => {
             let _nobody_listens = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let ended = dispatch(cli);
+    let ended = dispatch(cli, of_variables);
     if let Err(CliError::Failed { message, .. }) = &ended {
         output::note(&format!("error: {message}"));
     }
     ended.unwrap_or_else(|error| error.exit()).into()
 }
 
-fn dispatch(cli: Cli) -> Result<Exit, CliError> {
+fn dispatch(cli: Cli, of_variables: BTreeSet<String>) -> Result<Exit, CliError> {
     if let Command::Completions(args) = &cli.command {
         return completions::run(args, &cli.global);
     }
-    let mut session = Session::open(&cli.global)?;
+    let mut session = Session::open(&cli.global, of_variables)?;
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args, &mut session),
         Command::Run(args) => run::run(&args, &mut session),

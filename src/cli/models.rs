@@ -1,7 +1,6 @@
 //! `tallow models`: what is on this machine, what it is, whether it is whole; bring it here, take it away.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use super::show::{self, ShowLimits};
 use crate::config::WorkerLayer;
 use crate::resource::format_bytes;
 use crate::shelf::task_error;
-use crate::worker::model_source;
+use crate::worker::{HostModel, ModelPlace, host_models, model_source};
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
@@ -54,14 +53,6 @@ pub(crate) enum ModelsCommand {
     },
 }
 
-/// One line of the listing.
-struct Listed {
-    name: String,
-    place: String,
-    revision: Option<String>,
-    bytes: Option<u64>,
-}
-
 /// Does it.
 pub(crate) fn run(args: &ModelsArgs, session: &mut Session) -> Result<Exit, CliError> {
     let settings = session.worker(&args.worker);
@@ -79,6 +70,10 @@ pub(crate) fn run(args: &ModelsArgs, session: &mut Session) -> Result<Exit, CliE
 fn failed(model: &str, error: ModelError) -> CliError {
     match error {
         ModelError::Input { reason } => CliError::usage(reason),
+        ModelError::Network { url, reason } => {
+            let advice = "HF_ENDPOINT names a mirror of the hub, HF_TOKEN opens closed models";
+            CliError::new(Exit::Runtime, format!("{model}: the hub did not answer as it should: {reason} ({url}); {advice}"))
+        }
         other => task_error(model, other).into(),
     }
 }
@@ -88,55 +83,25 @@ fn is_builtin(model: &str) -> bool {
 }
 
 fn list(source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
-    let mut listed = vec![Listed { name: builtin::NAME.into(), place: "built in".into(), revision: None, bytes: None }];
-    for folder in &source.model_dirs {
-        listed.extend(folders(folder)?);
-    }
-    if let Some(cache) = &source.cache_dir {
-        let cached = source::list_cached(cache).map_err(|error| failed("cache", error))?;
-        listed.extend(cached.into_iter().map(|model| Listed {
-            name: model.name,
-            place: "cache".into(),
-            revision: Some(model.revision),
-            bytes: Some(model.bytes),
-        }));
-    }
+    let listed = host_models(source).map_err(|error| failed("models", error))?;
+    let place = |model: &HostModel| match &model.place {
+        ModelPlace::BuiltIn => "built in".to_owned(),
+        ModelPlace::Folder(folder) => folder.display().to_string(),
+        ModelPlace::Cache => "cache".to_owned(),
+    };
     if session.out.json() {
         for model in &listed {
-            session
-                .out
-                .json_line(&json!({ "name": model.name, "place": model.place, "revision": model.revision, "bytes": model.bytes }))?;
+            let line = json!({ "name": model.name, "place": place(model), "revision": model.revision, "bytes": model.bytes });
+            session.out.json_line(&line)?;
         }
         return Ok(Exit::Ok);
     }
     let short = |revision: &Option<String>| revision.as_deref().map_or_else(String::new, |revision| revision.chars().take(12).collect());
-    let rows: Vec<Vec<String>> = listed
-        .iter()
-        .map(|model| {
-            vec![model.name.clone(), model.bytes.map_or_else(String::new, format_bytes), short(&model.revision), model.place.clone()]
-        })
-        .collect();
-    session.out.table(&["name", "size", "revision", "where"], &rows)?;
-    Ok(Exit::Ok)
-}
-
-/// The models of a folder of folders. One that does not exist holds none.
-fn folders(folder: &Path) -> Result<Vec<Listed>, CliError> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CliError::file(folder, &error)),
+    let row = |model: &HostModel| {
+        vec![model.name.clone(), model.bytes.map_or_else(String::new, format_bytes), short(&model.revision), place(model)]
     };
-    let mut listed = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| CliError::file(folder, &error))?.path();
-        if ["config.json", "modules.json"].iter().any(|name| path.join(name).is_file()) {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            listed.push(Listed { name, place: folder.display().to_string(), revision: None, bytes: None });
-        }
-    }
-    listed.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(listed)
+    session.out.table(&["name", "size", "revision", "where"], &listed.iter().map(row).collect::<Vec<_>>())?;
+    Ok(Exit::Ok)
 }
 
 #[cfg(feature = "hub")]

@@ -1,12 +1,13 @@
 //! `.npy` files, in and out: whole arrays, and arrays written row by row.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Read as _;
+use std::path::Path;
 
 use half::bf16;
 use ndarray_npy::npy::header::{Header, Layout};
 
+use super::draft::Draft;
 use super::exit::{CliError, Exit};
 use crate::executor::vector::npy::{parse_npy, write_npy};
 use crate::task::{Dtype, Part};
@@ -46,23 +47,16 @@ pub(crate) fn write(path: &Path, part: &Part) -> Result<(), CliError> {
     writer.finish()
 }
 
-/// Writes an array row by row into a file beside the wanted one, which is replaced at the end: a reader never sees half of it.
+/// Writes an array row by row into a draft: a reader never sees half of it.
 pub(crate) struct RowWriter {
-    path: PathBuf,
-    draft: PathBuf,
-    writer: BufWriter<File>,
+    draft: Draft,
     begun: bool,
-    finished: bool,
 }
 
 impl RowWriter {
     /// Opens the draft. Errors: the folder is absent or may not be written.
     pub(crate) fn create(path: &Path) -> Result<Self, CliError> {
-        let mut name = path.file_name().map(ToOwned::to_owned).unwrap_or_default();
-        name.push(".part");
-        let draft = path.with_file_name(name);
-        let file = File::create(&draft).map_err(|error| CliError::file(&draft, &error))?;
-        Ok(Self { path: path.to_owned(), draft, writer: BufWriter::new(file), begun: false, finished: false })
+        Ok(Self { draft: Draft::create(path)?, begun: false })
     }
 
     /// True once the header is written.
@@ -80,22 +74,11 @@ impl RowWriter {
 
     /// Writes little-endian values.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.writer.write_all(bytes).map_err(|error| CliError::file(&self.draft, &error))
+        self.draft.append(bytes)
     }
 
     /// Puts the file in its place.
-    pub(crate) fn finish(mut self) -> Result<(), CliError> {
-        self.writer.flush().and_then(|()| std::fs::rename(&self.draft, &self.path)).map_err(|error| CliError::file(&self.path, &error))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for RowWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // The draft is worthless; that it cannot be removed changes nothing.
-            let _already_gone: io::Result<()> = std::fs::remove_file(&self.draft);
-        }
+    pub(crate) fn finish(self) -> Result<(), CliError> {
+        self.draft.finish()
     }
 }

@@ -47,13 +47,19 @@ pub(crate) fn find<'a>(infos: &'a [OperationInfo], aliases: &[(&str, &str)], ask
 }
 
 /// The payload: the operation and what `--set name=value` says; a value that is JSON counts as JSON, any other as text.
-pub(crate) fn data(operation: &str, sets: &[String]) -> Result<Map<String, Value>, CliError> {
+///
+/// Fields that a variable gave and the operation has not are left out.
+pub(crate) fn data(info: &OperationInfo, sets: &[String], session: &Session) -> Result<Map<String, Value>, CliError> {
     let mut data = Map::new();
-    data.insert("operation".into(), operation.into());
+    data.insert("operation".into(), info.name.as_str().into());
+    let of_variable = session.is_of_variable("set");
     for set in sets {
         let Some((name, value)) = set.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             return Err(CliError::usage(format!("--set {set}: expected name=value")));
         };
+        if of_variable && !has_field(info, name) {
+            continue;
+        }
         let parsed = serde_json::from_str(value).unwrap_or_else(|_plain_text| Value::String(value.to_owned()));
         if data.insert(name.to_owned(), parsed).is_some() {
             return Err(CliError::usage(format!("--set {name}: the field is given twice")));

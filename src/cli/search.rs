@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::embed::{self, EmbedFlags, Texts, embeddings};
+use super::embed::{self, EmbedFlags, embeddings};
 use super::exit::{CliError, Exit};
 use super::input::is_npy;
 use super::local::{Local, named, spec};
@@ -14,6 +14,7 @@ use super::npy;
 use super::output::{Style, clip};
 use super::progress::Progress;
 use super::session::Session;
+use super::texts::{self, Texts};
 use crate::config::WorkerLayer;
 use crate::task::{Dtype, Part, TaskType};
 
@@ -88,7 +89,7 @@ fn embed_corpus(local: &Local, args: &SearchArgs, source: &mut Texts, texts: &mu
     let mut dim = 0;
     let mut held = 0usize;
     let mut progress = Progress::new("texts", None, quiet);
-    embed::stream(local, &args.flags, "part", source, &mut |batch, answer| {
+    texts::stream(local, &args.flags, "part", source, &mut |batch, answer| {
         let part = embeddings(&answer)?;
         dim = part.shape()[1];
         held += part.bytes().len() + batch.iter().map(String::len).sum::<usize>();

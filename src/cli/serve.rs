@@ -31,6 +31,10 @@ impl From<ServingError> for CliError {
     fn from(error: ServingError) -> Self {
         match &error {
             ServingError::Access(SecurityError::ExposedWithoutAuth { .. }) => Self::usage(error.to_string()),
+            ServingError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                let advice = "another program, perhaps another worker, listens there; choose another port, or take a free one with --listen 127.0.0.1:0";
+                Self::new(Exit::Runtime, format!("{error}; {advice}"))
+            }
             _ => Self::new(Exit::Runtime, error.to_string()),
         }
     }
@@ -89,12 +93,12 @@ async fn signal() -> std::io::Result<()> {
 
 /// Log lines go to standard error. Errors: a filter that cannot be read.
 fn start_log(settings: &ServeSettings) -> Result<(), CliError> {
-    let wrong = |text: &str, error: &dyn std::fmt::Display| CliError::usage(format!("log filter `{text}`: {error}"));
+    let wrong = |name: &str, text: &str, error: &dyn std::fmt::Display| CliError::usage(format!("{name} is `{text}`: {error}"));
     let filter = match (&settings.log, super::session::env("RUST_LOG")) {
-        (Some(text), _) => text.parse::<EnvFilter>().map_err(|error| wrong(text, &error))?,
+        (Some(text), _) => text.parse::<EnvFilter>().map_err(|error| wrong("--log", text, &error))?,
         (None, Some(text)) => {
             let text = text.to_string_lossy();
-            text.parse::<EnvFilter>().map_err(|error| wrong(&text, &error))?
+            text.parse::<EnvFilter>().map_err(|error| wrong("RUST_LOG", &text, &error))?
         }
         (None, None) => EnvFilter::new("info"),
     };

@@ -36,7 +36,7 @@ pub(crate) struct TextArgs {
     /// Texts; with none, and no --file, standard input is one text
     pub(crate) texts: Vec<String>,
     /// Take the text from this file (- for standard input); for operations on two texts, give it twice
-    #[arg(long, short, env = "TALLOW_TEXT_FILE", value_name = "FILE")]
+    #[arg(long, short, env = "TALLOW_TEXT_FILE", value_name = "FILE", conflicts_with = "texts")]
     pub(crate) file: Vec<PathBuf>,
     /// Each line of the file is a text of its own (.jsonl: strings, or objects with a `text` field)
     #[arg(long, env = "TALLOW_TEXT_LINES", value_parser = BoolishValueParser::new(), requires = "file")]
@@ -54,7 +54,7 @@ pub(crate) struct TextArgs {
     #[arg(long, short = 'n', env = "TALLOW_TEXT_TOP", value_name = "N")]
     pub(crate) top: Option<u64>,
     /// List the operations
-    #[arg(long, env = "TALLOW_TEXT_LIST", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "TALLOW_TEXT_LIST", value_parser = BoolishValueParser::new(), conflicts_with = "operation")]
     pub(crate) list: bool,
     /// The worker's settings.
     #[command(flatten)]
@@ -69,10 +69,13 @@ pub(crate) fn run(args: &TextArgs, session: &mut Session) -> Result<Exit, CliErr
         return operation::list(&infos, &ALIASES, session);
     };
     let info = operation::find(&infos, &ALIASES, asked)?;
-    let mut data = operation::data(&info.name, &args.set)?;
+    let mut data = operation::data(info, &args.set, session)?;
     for (name, value) in [("size", args.size), ("overlap", args.overlap), ("top", args.top)] {
         let Some(value) = value else { continue };
         if !operation::has_field(info, name) {
+            if session.is_of_variable(name) {
+                continue;
+            }
             return Err(CliError::usage(format!("{asked} takes no --{name}; `tallow text --list --json` shows its fields")));
         }
         data.insert(name.into(), value.into());
@@ -84,9 +87,6 @@ pub(crate) fn run(args: &TextArgs, session: &mut Session) -> Result<Exit, CliErr
 
 /// What the user gave: arguments, files or standard input.
 fn texts(args: &TextArgs) -> Result<Vec<String>, CliError> {
-    if !args.texts.is_empty() && !args.file.is_empty() {
-        return Err(CliError::usage("give texts either as arguments or with --file"));
-    }
     if !args.texts.is_empty() {
         return Ok(args.texts.clone());
     }

@@ -48,7 +48,7 @@ pub(crate) struct VectorArgs {
     #[arg(long, env = "TALLOW_VECTOR_PART", value_name = "NAME", requires = "output")]
     pub(crate) part: Option<String>,
     /// List the operations
-    #[arg(long, env = "TALLOW_VECTOR_LIST", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "TALLOW_VECTOR_LIST", value_parser = BoolishValueParser::new(), conflicts_with = "operation")]
     pub(crate) list: bool,
     /// The worker's settings.
     #[command(flatten)]
@@ -63,13 +63,18 @@ pub(crate) fn run(args: &VectorArgs, session: &mut Session) -> Result<Exit, CliE
         return operation::list(&infos, &ALIASES, session);
     };
     let info = operation::find(&infos, &ALIASES, asked)?;
-    let mut data = operation::data(&info.name, &args.set)?;
+    let mut data = operation::data(info, &args.set, session)?;
     let mut parts = Parts::new();
     put_inputs(info, &args.inputs, &mut data, &mut parts)?;
     if let Some(k) = args.k {
         let field = ["k", "components"].into_iter().find(|name| operation::has_field(info, name));
-        let Some(field) = field else { return Err(CliError::usage(format!("{asked} takes no -k"))) };
-        data.insert(field.into(), k.into());
+        match field {
+            Some(field) => {
+                data.insert(field.into(), k.into());
+            }
+            None if session.is_of_variable("k") => {}
+            None => return Err(CliError::usage(format!("{asked} takes no -k"))),
+        }
     }
     if args.output.is_some() && operation::has_field(info, "encoding") && !data.contains_key("encoding") {
         data.insert("encoding".into(), "part".into());
@@ -78,6 +83,8 @@ pub(crate) fn run(args: &VectorArgs, session: &mut Session) -> Result<Exit, CliE
     task.parts = parts;
     let answer = local.answer(task)?;
     match &args.output {
+        // A variable's file is for arrays; an answer without one is shown.
+        Some(_) if answer.parts.is_empty() && session.is_of_variable("output") => operation::show(&answer, session),
         Some(path) => {
             operation::write_part(&answer, path, args.part.as_deref(), session)?;
             Ok(Exit::Ok)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{ClientLayer, ServeLayer, WorkerLayer};
+use crate::task::plainly;
 
 /// Larger files are refused: nobody writes a megabyte of settings.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -81,11 +82,28 @@ impl ConfigFile {
 
     /// Reads settings from text; `path` is named in errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError {
-            path: path.to_owned(),
-            line: error.span().map(|span| 1 + text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&b| b == b'\n').count()),
-            reason: error.message().trim_end().to_owned(),
-            missing: false,
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| 1 + text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&b| b == b'\n').count());
+            let reason = plainly(error.message().trim_end());
+            let key = line.and_then(|line| key_of(text.lines().nth(line - 1)?));
+            ConfigError { path: path.to_owned(), line, reason: behind(key, reason), missing: false }
         })
+    }
+}
+
+/// The key of a line such as `threads = 0`.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=')?;
+    let key = key.trim();
+    (!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))).then_some(key)
+}
+
+/// The reason with its key in front. One about the key itself names it already; one that begins with `is` goes on the key's sentence.
+fn behind(key: Option<&str>, reason: String) -> String {
+    match key {
+        Some(_) if reason.starts_with("unknown field") || reason.starts_with("duplicate key") => reason,
+        Some(key) if reason.starts_with("is ") => format!("{key} {reason}"),
+        Some(key) => format!("{key}: {reason}"),
+        None => reason,
     }
 }

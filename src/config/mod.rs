@@ -3,6 +3,7 @@
 //! Every setting is defined once, in a layer struct that is both a group of command-line flags (with their `TALLOW_*` twins) and a
 //! table of the file. A value counts in the order flag, environment, file, default. Knows no command and composes nothing.
 
+mod checks;
 mod file;
 mod layer;
 mod quantity;

@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
-
 use crate::resource::{ByteSizeError, format_bytes, parse_bytes};
 
 /// A number of bytes: `1048576`, `512MiB`, `8GiB`, `1.5GB`. Units are powers of 1024 with an `i`, of 1000 without.
@@ -67,50 +65,5 @@ impl fmt::Display for Span {
             ms if ms < 120_000 => write!(f, "{:.1} s", ms as f64 / 1e3),
             ms => write!(f, "{:.1} min", ms as f64 / 6e4),
         }
-    }
-}
-
-/// A string or a whole number of a file, as the text that a flag would have.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TextOrNumber {
-    Number(u64),
-    Text(String),
-}
-
-impl TextOrNumber {
-    fn parse<T, E>(self) -> Result<T, E>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-        E: serde::de::Error,
-    {
-        let text = match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        };
-        text.parse().map_err(E::custom)
-    }
-}
-
-/// Reads an optional setting of a file the way a flag is read.
-pub(super) fn parsed<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: FromStr,
-    T::Err: fmt::Display,
-    D: Deserializer<'de>,
-{
-    TextOrNumber::deserialize(deserializer)?.parse().map(Some)
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        TextOrNumber::deserialize(deserializer)?.parse()
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        TextOrNumber::deserialize(deserializer)?.parse()
     }
 }

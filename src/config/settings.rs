@@ -47,6 +47,8 @@ pub struct ServeSettings {
     pub listen: SocketAddr,
     /// No token is asked for.
     pub no_auth: bool,
+    /// Host names, beside the local ones, under which callers reach the worker.
+    pub allowed_hosts: Vec<String>,
     /// Largest accepted body.
     pub body_bytes_max: u64,
     /// How long running tasks may take to end after the signal.
@@ -111,6 +113,7 @@ impl ServeSettings {
         Self {
             listen: first.listen.or(second.listen).unwrap_or(DEFAULT_LISTEN),
             no_auth: first.no_auth.or(second.no_auth).unwrap_or(false),
+            allowed_hosts: first.allowed_host.clone().or_else(|| second.allowed_host.clone()).unwrap_or_default(),
             body_bytes_max: first.body_max.or(second.body_max).map_or(DEFAULT_BODY_BYTES_MAX, |size| size.0),
             drain_timeout: first.drain_timeout.or(second.drain_timeout).map_or(DEFAULT_DRAIN_TIMEOUT, |span| span.0),
             log_format: first.log_format.or(second.log_format).unwrap_or_default(),

@@ -109,3 +109,36 @@ fn the_hub_variable_turns_fetching_off_unless_a_layer_says_otherwise() {
     };
     assert_eq!([resolve(None, "1"), resolve(None, "0"), resolve(Some(false), "1"), resolve(Some(true), "0")], [true, false, false, true]);
 }
+
+#[test]
+fn every_value_out_of_bounds_is_refused_with_its_line_and_what_is_allowed() {
+    let cases = [
+        ("worker", "threads = 0", "threads is 0; allowed: 1 to 1024"),
+        ("worker", "threads = -3", "threads is -3; allowed: 1 to 1024"),
+        ("worker", "threads = 2.5", "threads is 2.5; allowed: 1 to 1024"),
+        ("worker", "threads = true", "threads: invalid type: boolean `true`, expected a text or a number"),
+        ("worker", "queue_max = 0", "queue_max is 0; allowed: 1 to 100000000"),
+        ("worker", "device = \"abacus\"", "device is abacus; found `abacus`; allowed are auto, cpu, cuda, cuda:N and metal"),
+        ("worker", "memory_limit = 1000", "memory_limit is 1000; allowed: 64"),
+        ("worker", "memory_limit = \"0%\"", "memory_limit is 0%; a percentage"),
+        ("worker", "model = \"\"", "model is empty; allowed: a model's name"),
+        ("serve", "listen = \"localhost\"", "listen is localhost; allowed: an IP address and a port"),
+        ("serve", "allowed_host = [\"good.example\", \"http://bad\"]", "allowed_host is http://bad; allowed: a host's name"),
+        ("serve", "body_max = 0", "body_max is 0; allowed: 1"),
+        ("serve", "drain_timeout = \"soon\"", "drain_timeout is soon;"),
+        ("serve", "log_format = \"xml\"", "log_format: found `xml`; allowed: text, json"),
+        ("serve", "log = \"a=b=c\"", "log is a=b=c; allowed: a level"),
+        ("client", "url = \"https://w\"", "url is https://w; allowed: http://host:port"),
+    ];
+    for (table, line, said) in cases {
+        let error = ConfigFile::parse(&format!("# one\n[{table}]\n\n{line}\n"), Path::new("tallow.toml")).expect_err(line);
+        assert!(error.to_string().starts_with(&format!("tallow.toml:4: {said}")), "{line}: {error}");
+    }
+    let file = "[worker]\nthreads = 1\nqueue_max = 1\nmemory_limit = \"64MiB\"\n[serve]\nlog = \"info,tallow=debug\"\nlisten = \"[::1]:0\"\n\
+        allowed_host = [\"Worker.Example\", \"[fd00::1]\"]\nbody_max = 1024\n[client]\nurl = \"http://w:1/\"\n";
+    let file = ConfigFile::parse(file, Path::new("c.toml")).expect("every value is at its bound");
+    let serve = ServeSettings::resolve(&ServeLayer::default(), &file.serve);
+    assert_eq!(serve.allowed_hosts, ["worker.example", "[fd00::1]"]);
+    let flags = ServeLayer { allowed_host: Some(vec!["other".into()]), ..ServeLayer::default() };
+    assert_eq!(ServeSettings::resolve(&flags, &file.serve).allowed_hosts, ["other"]);
+}

@@ -1,5 +1,6 @@
 //! From texts to vectors with an embedder: prompts, long-input policy, shortening, normalisation. Speaks texts, sequences and rows; knows no task.
 
+mod error;
 mod pairs;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use tallow_models::pooling::normalize_rows;
 use tallow_models::{Embedder, ModelError, Sequence, StopCheck};
 
+pub use error::EmbedError;
 pub use pairs::{PairPlan, PairsDone, each_slice};
 
 /// Texts that are tokenised and computed together: bounds what is held between the steps.
@@ -58,17 +60,17 @@ pub struct Embedded {
 
 /// Embeds `texts`. Blocks; splits over the pool it is called on. `progress` hears the share of texts that are done.
 ///
-/// Errors: `Input` naming the text by its index, `Stopped`, `NonFinite`.
+/// Errors: `TooLong` and `Text` with the text's index; `Model` for everything else, a stop among it.
 pub fn embed_texts(
     embedder: &dyn Embedder,
     texts: &[String],
     plan: &EmbedPlan,
     (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
-) -> Result<Embedded, ModelError> {
+) -> Result<Embedded, EmbedError> {
     let full = embedder.info().dimensions;
     let dimensions = plan.dimensions.unwrap_or(full);
     if dimensions == 0 || dimensions > full {
-        return Err(ModelError::input(format!("dimensions {dimensions}; the model gives 1 to {full}")));
+        return Err(ModelError::input(format!("dimensions {dimensions}; the model gives 1 to {full}")).into());
     }
     let normalized = plan.normalize || embedder.info().normalizes;
     let mut done = Embedded { dimensions, normalized, vectors: Vec::with_capacity(texts.len() * dimensions), ..Embedded::default() };
@@ -84,7 +86,7 @@ fn embed_slice(
     (first, texts): (usize, &[String]),
     plan: &EmbedPlan,
     (stop, done): (StopCheck<'_>, &mut Embedded),
-) -> Result<(), ModelError> {
+) -> Result<(), EmbedError> {
     let sequences = tokenize_texts(embedder, (first, texts), &plan.prompt, stop)?;
     let limit = embedder.info().max_tokens.unwrap_or(usize::MAX);
     let mut windows: Vec<Sequence> = Vec::with_capacity(sequences.len());
@@ -97,7 +99,7 @@ fn embed_slice(
             windows.push(sequence);
         } else {
             match plan.long_text {
-                LongText::Refuse => return Err(too_long(index, sequence.len(), limit)),
+                LongText::Refuse => return Err(EmbedError::TooLong { index, found: sequence.len(), limit }),
                 LongText::Truncate => {
                     windows.push(sequence.truncated(limit)?);
                     done.truncated.push(index);
@@ -125,32 +127,26 @@ fn embed_slice(
     Ok(())
 }
 
-/// Sequences of `texts` (uncut), in order. Errors: `Input` naming the text by its index counted from `first`, `Stopped`.
+/// Sequences of `texts` (uncut), in order. Errors: `Text` with the text's index counted from `first`, `Model` for a stop.
 pub fn tokenize_texts(
     embedder: &dyn Embedder,
     (first, texts): (usize, &[String]),
     prompt: &str,
     stop: StopCheck<'_>,
-) -> Result<Vec<Sequence>, ModelError> {
+) -> Result<Vec<Sequence>, EmbedError> {
     texts
         .par_iter()
         .enumerate()
         .map(|(offset, text)| {
             if stop() {
-                return Err(ModelError::Stopped);
+                return Err(ModelError::Stopped.into());
             }
             embedder.tokenize(prompt, text).map_err(|error| match error {
-                ModelError::Input { reason } => ModelError::input(format!("text {}: {reason}", first + offset)),
-                other => other,
+                ModelError::Input { reason } => EmbedError::Text { index: first + offset, reason },
+                other => other.into(),
             })
         })
         .collect()
-}
-
-fn too_long(index: usize, found: usize, limit: usize) -> ModelError {
-    ModelError::input(format!(
-        "text {index} has {found} tokens, the model takes at most {limit}; set `long_input` to `truncate` or `chunk`, or split the text"
-    ))
 }
 
 /// The one row as it is; of several their mean weighted by `weights` (equal weights when all are zero), summed in f64.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::resource::ComputePool;
 use crate::task::{
     BASE_TASK_BYTES, CancelHandle, OperationInfo, Parts, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskPayload, TaskResult,
-    TaskSink, TaskType, json_bytes,
+    TaskSink, TaskType, json_bytes, plainly,
 };
 
 /// What an operation holds beside its payload, computed from the request's shape.
@@ -197,7 +197,7 @@ pub fn parse_request<R: DeserializeOwned>(data: &Value) -> Result<R, TaskError> 
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { "data".to_owned() } else { path };
-        TaskError::invalid(field, error.inner().to_string())
+        TaskError::invalid(field, plainly(&error.inner().to_string()))
     })
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
+use crate::task::inference::{ANY_DIMENSIONS_REMEDY, LONG_INPUT_REMEDY};
 use crate::task::{Parts, Submission, Task, TaskError, TaskId, TaskPriority, TaskResult, TaskType};
 
 /// Longest name of a model.
@@ -21,8 +22,39 @@ pub(crate) struct Answered {
     pub(crate) parts: Parts,
 }
 
-/// Submits a model task and waits for it. Errors: the task's; 503 when the worker stops first.
-pub(crate) async fn infer(state: &AppState, caller: &Caller, data: Value) -> Result<Answered, ApiError> {
+/// How a door names what the task calls `texts`, and what it advises.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// The door's field of texts.
+    pub(crate) texts: &'static str,
+    /// The door was given one text, not an array of them.
+    pub(crate) single: bool,
+    /// What to do about a text that is too long.
+    pub(crate) long_text: &'static str,
+}
+
+impl Words {
+    /// The task's error in the door's words. The remedies of the task are about fields that the door has not.
+    fn of(self, error: TaskError) -> TaskError {
+        let TaskError::InvalidPayload { field, reason } = error else { return error };
+        let place = field.strip_prefix("texts").filter(|place| place.is_empty() || place.starts_with('['));
+        let field = match place {
+            Some(_) if self.single => self.texts.to_owned(),
+            Some(place) => format!("{}{place}", self.texts),
+            None => field,
+        };
+        let reason = match (reason.strip_suffix(LONG_INPUT_REMEDY), reason.strip_suffix(ANY_DIMENSIONS_REMEDY)) {
+            (Some(found), _) => format!("{found}{}", self.long_text),
+            (_, Some(found)) => found.trim_end_matches([';', ' ']).to_owned(),
+            _ => reason,
+        };
+        TaskError::InvalidPayload { field, reason }
+    }
+}
+
+/// Submits a model task and waits for it. Errors: the task's, in the door's words; 503 when the worker stops first.
+pub(crate) async fn infer(state: &AppState, caller: &Caller, data: Value, words: Option<Words>) -> Result<Answered, ApiError> {
+    let openai = |error: TaskError| openai(words.map_or_else(|| error.clone(), |words| words.of(error.clone())));
     let deadline = Utc::now() + state.options().limits.wait_max;
     let task = Task::new(TaskType::ModelInference, TaskPriority::Normal, data);
     let id = state.manager().submit(Submission::new(task).submitter(&*caller.0).deadline(deadline)).await.map_err(openai)?;

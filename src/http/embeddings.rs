@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::call::{Answered, checked_model, infer, json_response};
+use super::call::{Answered, Words, checked_model, infer, json_response};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
@@ -27,9 +27,10 @@ const WRITE_INLINE_MAX: usize = 64 * 1024;
 /// The handler.
 pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Result<Response, ApiError> {
     let asked: EmbeddingsBody = body::json(&state, call).await?;
-    let format = asked.encoding_format;
+    let format = asked.encoding_format.unwrap_or_default();
+    let words = Words { texts: "input", single: asked.input.is_string(), long_text: "shorten or split it" };
     let data = task_data(asked)?;
-    let Answered { result, mut parts, .. } = infer(&state, &caller, data).await?;
+    let Answered { result, mut parts, .. } = infer(&state, &caller, data, Some(words)).await?;
     let Some(part) = parts.remove(PART) else {
         return Err(TaskError::internal("the model answered without vectors", "the embed operation left no part `embeddings`").into());
     };
@@ -62,6 +63,7 @@ fn task_data(asked: EmbeddingsBody) -> Result<Value, ApiError> {
 }
 
 fn texts(input: Value) -> Result<Vec<String>, ApiError> {
+    let single = input.is_string();
     let items = match input {
         Value::String(text) => vec![Value::String(text)],
         Value::Array(items) => items,
@@ -73,7 +75,11 @@ fn texts(input: Value) -> Result<Vec<String>, ApiError> {
     let mut texts = Vec::with_capacity(items.len());
     for (idx, item) in items.into_iter().enumerate() {
         match item {
-            Value::String(text) if text.is_empty() => return Err(ApiError::field(format!("input[{idx}]"), "the text is empty")),
+            Value::String(text) if text.trim().is_empty() => {
+                let place = if single { "input".to_owned() } else { format!("input[{idx}]") };
+                let found = if text.is_empty() { "empty" } else { "blank" };
+                return Err(ApiError::field(&place, format!("{place} is {found}; a text that says nothing has no vector")));
+            }
             Value::String(text) => texts.push(text),
             Value::Number(_) | Value::Array(_) => {
                 let message = "token ids are refused: they belong to another model's tokenizer and their vectors would be silently wrong; send \

@@ -70,6 +70,21 @@ impl ApiError {
         self
     }
 
+    /// The same error about a field inside `place`.
+    pub(crate) fn below(mut self, place: &str) -> Self {
+        self.said.param = Some(match self.said.param.take() {
+            Some(param) => format!("{place}.{param}"),
+            None => place.to_owned(),
+        });
+        self
+    }
+
+    /// The same error in other words.
+    pub(crate) fn message(mut self, message: impl Into<String>) -> Self {
+        self.said.message = message.into();
+        self
+    }
+
     /// The same error under another code, where a foreign convention has its own.
     pub(crate) fn code(mut self, code: &'static str) -> Self {
         self.code = code;

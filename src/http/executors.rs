@@ -1,5 +1,7 @@
 //! What this worker can do: the capability document, and its models in OpenAI's shape.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -44,13 +46,13 @@ pub(crate) async fn document(State(state): State<AppState>) -> Result<Response, 
 }
 
 /// `GET /v1/models`.
-pub(crate) async fn models(State(state): State<AppState>) -> Response {
-    Json(ModelList { object: "list", data: known_models(&state) }).into_response()
+pub(crate) async fn models(State(state): State<AppState>) -> Result<Response, ApiError> {
+    Ok(Json(ModelList { object: "list", data: known_models(&state).await? }).into_response())
 }
 
 /// `GET /v1/models/{id}`; a model's name may hold a slash.
 pub(crate) async fn model(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let found = known_models(&state).into_iter().find(|model| model.get("id").and_then(Value::as_str) == Some(&id));
+    let found = known_models(&state).await?.into_iter().find(|model| model.get("id").and_then(Value::as_str) == Some(&id));
     let missing = || {
         ApiError::new(StatusCode::NOT_FOUND, "model_not_found", "no model of that name is known here; GET /v1/models lists them")
             .param("model")
@@ -58,15 +60,29 @@ pub(crate) async fn model(State(state): State<AppState>, Path(id): Path<String>)
     Ok(Json(found.ok_or_else(missing)?).into_response())
 }
 
-/// Models that executors report under `details.models`, each with OpenAI's fields beside its own.
-fn known_models(state: &AppState) -> Vec<Value> {
+/// Models that executors report as loaded under `details.models`, then those of the host that are not loaded; each name once.
+async fn known_models(state: &AppState) -> Result<Vec<Value>, ApiError> {
+    let unlisted = |reason: String| ApiError::from(TaskError::internal("the models of this host could not be listed", reason));
+    let known = state.options().known_models.clone();
+    let known = tokio::task::spawn_blocking(move || known()).await.map_err(|panicked| unlisted(panicked.to_string()))?;
+    let known = known.map_err(unlisted)?;
     let reports = state.manager().executor().reports();
-    let models = reports.iter().filter_map(|report| report.details.get("models")).filter_map(Value::as_array).flatten();
-    models.filter_map(openai_model).collect()
+    let loaded = reports.iter().filter_map(|report| report.details.get("models")).filter_map(Value::as_array).flatten();
+    let loaded = loaded.filter_map(|model| openai_model(model, Presence::Loaded));
+    let all = loaded.chain(known.iter().filter_map(|model| openai_model(model, Presence::OnDisk)));
+    let mut seen = BTreeSet::new();
+    Ok(all.filter(|model| seen.insert(model["id"].as_str().unwrap_or_default().to_owned())).collect())
+}
+
+/// Whether a model is in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Loaded,
+    OnDisk,
 }
 
 /// A reported model needs a name (`id`, `name` or `model`), or is itself a name.
-fn openai_model(reported: &Value) -> Option<Value> {
+fn openai_model(reported: &Value, presence: Presence) -> Option<Value> {
     let (name, mut fields) = match reported {
         Value::String(name) => (name.clone(), Map::new()),
         Value::Object(fields) => (["id", "name", "model"].iter().find_map(|key| fields.get(*key)?.as_str())?.to_owned(), fields.clone()),
@@ -74,6 +90,7 @@ fn openai_model(reported: &Value) -> Option<Value> {
     };
     fields.insert("id".into(), name.into());
     fields.insert("object".into(), "model".into());
+    fields.insert("loaded".into(), (presence == Presence::Loaded).into());
     fields.entry("created").or_insert_with(|| 0.into());
     fields.entry("owned_by").or_insert_with(|| "tallow".into());
     Some(Value::Object(fields))

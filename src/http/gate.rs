@@ -128,7 +128,8 @@ impl Gate {
         if host::is_allowed(host, configured) {
             return Ok(());
         }
-        Err(ApiError::new(StatusCode::FORBIDDEN, "host_not_allowed", "this worker does not answer to that host name; see --allowed-host"))
+        let advice = "this worker does not answer to that host name; `tallow serve --allowed-host NAME` (or TALLOW_ALLOWED_HOST) adds one";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "host_not_allowed", advice))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Map
 use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
+use crate::task::plainly;
 
 /// Deepest nesting of arrays and objects that a body may have.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -52,7 +53,7 @@ pub(crate) fn value(bytes: &[u8]) -> Result<Value, ApiError> {
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        let reason = error.inner().to_string();
+        let reason = plainly(&error.inner().to_string());
         let named = |reason: &str| reason.split('`').nth(1).unwrap_or_default().to_owned();
         let join = |name: String| if path == "." { name } else { format!("{path}.{name}") };
         if reason.starts_with("unknown field") {

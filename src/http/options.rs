@@ -82,6 +82,8 @@ pub struct HttpOptions {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Facts about the host for `/v1/executors`: devices, processor, what was chosen and why.
     pub host_facts: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Models that a task may name, loaded or not, each with a `name`, or why they cannot be listed. Called on a thread that may take the time.
+    pub known_models: Arc<dyn Fn() -> Result<Vec<Value>, String> + Send + Sync>,
     /// Reasons why the worker is not ready; empty when it is.
     pub unready_reasons: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Told of every answered call.
@@ -89,7 +91,7 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// Options with default bounds, no metrics, no host facts, always ready.
+    /// Options with default bounds, no metrics, no host facts, no models beyond those that executors report, always ready.
     #[must_use]
     pub fn new(access: Access) -> Self {
         Self {
@@ -98,6 +100,7 @@ impl HttpOptions {
             limits: HttpLimits::default(),
             metrics: Arc::new(String::new),
             host_facts: Arc::new(|| Value::Null),
+            known_models: Arc::new(|| Ok(Vec::new())),
             unready_reasons: Arc::new(Vec::new),
             observe: Arc::new(|_call| {}),
         }

@@ -11,6 +11,7 @@ use super::call::{checked_model, infer, written};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
+use super::view::absent;
 use crate::task::TaskError;
 use crate::task::inference::RerankResult;
 
@@ -27,13 +28,13 @@ pub(crate) struct RerankBody {
     /// Keeps the best so many.
     pub(crate) top_n: Option<usize>,
     /// True repeats each document beside its score.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) return_documents: bool,
     /// True gives logits instead of scores from 0 to 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) raw_scores: bool,
     /// True cuts pairs that are too long, the longer text first; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
 }
 
@@ -110,7 +111,7 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
     if let Some(model) = asked.model {
         data.insert("model".into(), checked_model(model)?.into());
     }
-    let answered = infer(&state, &caller, data.into()).await?;
+    let answered = infer(&state, &caller, data.into(), None).await?;
     written(move || {
         let RerankResult { model, results, usage } = output(answered.result.output)?;
         let item = |ranked: crate::task::inference::Ranked| RerankItem {

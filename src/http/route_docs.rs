@@ -112,8 +112,8 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/tasks/batch",
         tag: "tasks",
         summary: "Submit many tasks",
-        description: "With atomic, all or none are accepted and tasks may refer to each other by name; otherwise each has its own outcome, and an array \
-            alone is enough. 202 when at least one was accepted; when none was, the status of the first refusal.",
+        description: "With atomic, all or none are accepted and tasks may refer to each other by name; otherwise each has its own outcome, a malformed \
+            one too, and an array alone is enough. 202 when at least one was accepted; when none was, the status of the first refusal.",
         body: &[example(
             schema::<BatchBody>,
             r#"{"atomic": true, "tasks": [
@@ -188,6 +188,8 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/models",
         tag: "openai",
         summary: "List models",
+        description: "Every model that a task may name: the built-in one, folders of models, the Hugging Face cache. `loaded` says which are in \
+            memory; any other is loaded by the first task that names it.",
         answers: &[Answer { status: 200, what: "the models", media: &[json(schema::<ModelList>)] }],
         ..BASE
     },

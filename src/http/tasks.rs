@@ -17,7 +17,7 @@ use super::state::AppState;
 use super::tensors;
 use super::view::{Accepted, PartView, TaskLine, TaskPage, TaskView};
 use crate::manager::{StatusKind, TaskFilter, resolve_names};
-use crate::task::{SubmissionSpec, TaskError, TaskId, TaskType};
+use crate::task::{SubmissionSpec, TaskError, TaskExecutor as _, TaskId, TaskType};
 
 /// Largest page of a listing.
 const PAGE_MAX: usize = 1000;
@@ -57,7 +57,8 @@ pub(crate) async fn submit(State(state): State<AppState>, caller: Extension<Call
     }
     let mut submissions = resolve_names(vec![spec], &caller.0.0).map_err(|error| at_position(error, None))?;
     let Some(submission) = submissions.pop() else { return Err(TaskError::internal("the submission was lost", "").into()) };
-    let id = state.manager().submit(submission).await?;
+    let task_type = submission.task.payload.task_type.clone();
+    let id = state.manager().submit(submission).await.map_err(|error| unserved(&state, error, Some(&task_type)))?;
     if let Some(wait) = wait {
         tokio::select! {
             // The outcome is read below, like any task's: an error of the task is not an error of this call.
@@ -154,6 +155,15 @@ pub(crate) fn owned(state: &AppState, caller: &Caller, text: &str) -> Result<Tas
         return Err(TaskError::NotFound { task_id: id }.into());
     }
     Ok(id)
+}
+
+/// An error of a submission; one of a type that nothing serves says which types are served.
+pub(crate) fn unserved(state: &AppState, error: TaskError, task_type: Option<&TaskType>) -> ApiError {
+    let (TaskError::UnsupportedTaskType, Some(found)) = (&error, task_type) else { return error.into() };
+    let served = &state.manager().executor().capabilities().supported_types;
+    let served = served.iter().map(TaskType::name).collect::<Vec<_>>().join(", ");
+    let found: String = found.name().chars().take(80).collect();
+    ApiError::from(error).message(format!("found type `{found}`; this worker serves: {served}"))
 }
 
 /// A refusal of `resolve_names` for one submission, whose field begins with `tasks[0].`: with the position in the caller's batch, or none.

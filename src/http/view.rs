@@ -4,11 +4,20 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::manager::{StatusKind, TaskSummary};
 use crate::task::{Part, Parts, SubmissionSpec, TaskId};
+
+/// A field that may be left out, where an explicit null says the same: clients of the routes that others defined send it.
+pub(crate) fn absent<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
 
 /// The shape of every error.
 #[derive(Serialize, JsonSchema)]
@@ -153,9 +162,10 @@ pub(crate) struct TaskPage {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchBody {
-    /// The submissions.
-    pub(crate) tasks: Vec<SubmissionSpec>,
-    /// True: all or nothing, and tasks may refer to each other by name. False: each has its own outcome.
+    /// The submissions; each is parsed on its own.
+    #[schemars(with = "Vec<SubmissionSpec>")]
+    pub(crate) tasks: Vec<Value>,
+    /// True: all or nothing, and tasks may refer to each other by name. False: each has its own outcome, also one that is malformed.
     #[serde(default)]
     pub(crate) atomic: bool,
 }
@@ -223,9 +233,8 @@ pub(crate) struct EmbeddingsBody {
     /// A model's name; the worker's default when absent.
     pub(crate) model: Option<String>,
     /// `float` (default) or `base64` (little-endian f32).
-    #[serde(default)]
-    pub(crate) encoding_format: EncodingFormat,
-    /// Matryoshka dimensions, for models that were trained for them.
+    pub(crate) encoding_format: Option<EncodingFormat>,
+    /// Keeps the first so many numbers: a length that the model was trained for (Matryoshka), or its full one.
     pub(crate) dimensions: Option<u32>,
     /// Accepted for compatibility and not used.
     #[allow(dead_code, reason = "OpenAI clients may send it")]
@@ -248,6 +257,7 @@ pub(crate) enum EncodingFormat {
 pub(crate) struct ModelList {
     /// `list`.
     pub(crate) object: &'static str,
-    /// One entry per model: OpenAI's `id`, `object`, `created`, `owned_by`, and what this worker knows beside (digest, dimensions, ...).
+    /// One entry per model: OpenAI's `id`, `object`, `created`, `owned_by`, `loaded` (whether it is in memory; the others are loaded by
+    /// the first task that names them), and what this worker knows beside (digest, dimensions, ...).
     pub(crate) data: Vec<Value>,
 }

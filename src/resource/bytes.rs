@@ -24,7 +24,7 @@ const UNITS: [(&str, u64); 14] = [
 ];
 
 /// With less than this a worker cannot hold a model and a task.
-const LIMIT_BYTES_MIN: u64 = 64 << 20;
+pub const LIMIT_BYTES_MIN: u64 = 64 << 20;
 /// Share of the usable memory that the worker plans with when nobody says otherwise; the rest is for code, stacks, caches and fragmentation.
 const AUTO_PERCENT: u64 = 80;
 /// Longer texts are not sizes.

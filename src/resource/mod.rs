@@ -12,7 +12,7 @@ mod probe;
 mod threads;
 
 pub use budget::{Account, Budget, BudgetLimits, DeviceClassKey, Shortage, device_key};
-pub use bytes::{ByteSizeError, MemoryLimit, ResolvedMemoryLimit, format_bytes, parse_bytes};
+pub use bytes::{ByteSizeError, LIMIT_BYTES_MIN, MemoryLimit, ResolvedMemoryLimit, format_bytes, parse_bytes};
 pub use compute::{ComputePool, panic_error};
 pub use device::{ChosenDevice, DeviceChoice};
 pub use ledger::{Claim, Ledger};

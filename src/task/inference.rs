@@ -24,6 +24,10 @@ pub const TEXT_BYTES_MAX: usize = 4 << 20;
 pub const MODEL_NAME_BYTES_MAX: usize = 4096;
 /// Bytes of a prompt.
 pub const PROMPT_BYTES_MAX: usize = 16 << 10;
+/// What to do about a text that is longer than the model takes: the end of the reason of its `InvalidPayload`, which a door may say in its own words.
+pub const LONG_INPUT_REMEDY: &str = "set `long_input` to `truncate` or `chunk`, or split the text";
+/// What to do about a length that the model was not trained for: the end of the reason of its `InvalidPayload`, which a door may say in its own words.
+pub const ANY_DIMENSIONS_REMEDY: &str = "set `any_dimensions` to cut to another length all the same";
 /// Scores of one `similarity` task.
 pub const SCORES_MAX: usize = 4_000_000;
 
@@ -98,7 +102,7 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 impl Texts {
-    /// Errors: `InvalidPayload` at `field` for no text at all or a text that is too long. An empty text is allowed.
+    /// Errors: `InvalidPayload` at `field` for no text at all or a text that is too long. An empty text passes: what it means is the operation's to say.
     pub fn check(&self, field: &str) -> Result<(), TaskError> {
         if self.0.is_empty() {
             return Err(TaskError::invalid(field, format!("found no text, 1 to {TEXTS_MAX} are allowed")));
@@ -153,7 +157,7 @@ pub enum LongInput {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmbedRequest {
-    /// The texts; `text` and `input` are other names of this field. An empty text is embedded as the model's special tokens alone.
+    /// The texts; `text` and `input` are other names of this field. An empty or blank text is refused.
     #[serde(alias = "text", alias = "input")]
     pub texts: Texts,
     /// The model; the worker's default without one.
@@ -168,9 +172,12 @@ pub struct EmbedRequest {
     /// True scales vectors to length 1; a model that normalises by itself does so in any case.
     #[serde(default)]
     pub normalize: bool,
-    /// Keeps the first so many numbers of each vector.
+    /// Keeps the first so many numbers of each vector: a length that the model was trained for (Matryoshka), or its full one.
     #[serde(default)]
     pub dimensions: Option<usize>,
+    /// True allows any shorter length, as sentence-transformers' `truncate_dim` does; the answer's metadata says that the model does not declare it.
+    #[serde(default)]
+    pub any_dimensions: bool,
     /// How vectors are written.
     #[serde(default)]
     pub encoding: VectorEncoding,

@@ -16,6 +16,7 @@ mod part;
 mod submission;
 pub mod text;
 pub mod vector;
+mod wording;
 
 pub use context::{CancelHandle, INLINE_PARTS_BYTES_MAX, PartSink, TaskContext, TaskSink, execute_inline};
 pub use demand::{BASE_TASK_BYTES, DeviceClass, MemoryShare, ResourceDemand, json_bytes};
@@ -27,3 +28,4 @@ pub use id_map::IdMap;
 pub use model::{METADATA_FAILED_COUNT, Task, TaskPayload, TaskPriority, TaskResult, TaskStatus, TaskType};
 pub use part::{Dtype, Part, Parts};
 pub use submission::{Submission, SubmissionSpec};
+pub use wording::plainly;

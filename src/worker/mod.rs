@@ -15,6 +15,7 @@
 //! ```
 
 mod executors;
+mod models;
 mod plan;
 mod serve;
 mod tokenizers;
@@ -32,6 +33,7 @@ use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Led
 use crate::task::{TaskError, TaskExecutor};
 
 pub use executors::{model_source, processor_features};
+pub use models::{HostModel, ModelPlace, host_models};
 pub use plan::WorkerPlan;
 pub use serve::{Serving, ServingError};
 

@@ -69,6 +69,7 @@ impl Worker {
 
     fn http_options(&self, access: Access, settings: &ServeSettings) -> HttpOptions {
         let mut options = HttpOptions::new(access);
+        options.allowed_hosts.clone_from(&settings.allowed_hosts);
         options.limits.body_bytes_max = usize::try_from(settings.body_bytes_max).unwrap_or(usize::MAX);
         options.limits.body_bytes_total_max = options.limits.body_bytes_total_max.max(options.limits.body_bytes_max);
         let metrics = Arc::new(Metrics::new());
@@ -77,6 +78,8 @@ impl Worker {
         options.observe = Arc::new(move |call| {
             metrics.observe(Call { method: call.method, path: call.path, status: call.status, elapsed: call.elapsed });
         });
+        let source = super::model_source(self.plan().settings());
+        options.known_models = Arc::new(move || super::models::servable_models(&source).map_err(|error| error.to_string()));
         let facts = self.host_facts();
         options.host_facts = Arc::new(move || facts.clone());
         options

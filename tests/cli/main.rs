@@ -2,6 +2,7 @@
 
 mod batch;
 mod commands;
+mod doors;
 mod harness;
 mod server;
 mod settings;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::exit::CliError;
 use super::super::input::Lines;
-use crate::task::SubmissionSpec;
+use crate::task::{SubmissionSpec, plainly};
 
 /// Where tasks come from.
 pub(crate) struct Feed {
@@ -50,7 +50,10 @@ pub(crate) fn parse(text: &str) -> Result<SubmissionSpec, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let spec = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let inner = error.into_inner();
+        let inner = plainly(&error.into_inner().to_string());
+        if !text.trim_start().starts_with('{') {
+            return format!("not a task: expected a JSON object, {{\"type\": ..., \"data\": {{...}}}} ({inner})");
+        }
         if path == "." { format!("not a task: {inner}") } else { format!("not a task: `{path}`: {inner}") }
     })?;
     deserializer.end().map_err(|error| format!("not a task: {error}; each line holds one JSON object"))?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::draft::Draft;
 use super::super::exit::CliError;
 use super::answer::AnswerLine;
 
@@ -84,12 +85,7 @@ impl AnswersFile {
     /// Reads what is there, and rewrites the file without what must be redone.
     fn take_stock(path: &Path, file: File, answered: &mut HashMap<Key, u32>, kept: &mut Kept) -> Result<(), CliError> {
         let fail = |error: std::io::Error| CliError::file(path, &error);
-        let draft_path = {
-            let mut name = path.file_name().map(ToOwned::to_owned).unwrap_or_default();
-            name.push(".part");
-            path.with_file_name(name)
-        };
-        let mut draft = BufWriter::new(File::create(&draft_path).map_err(|error| CliError::file(&draft_path, &error))?);
+        let mut draft = Draft::create(path)?;
         let mut reader = BufReader::new(file);
         let mut bytes = Vec::new();
         let mut number = 0u64;
@@ -104,13 +100,12 @@ impl AnswersFile {
                 Some((key, true)) if !torn => {
                     *answered.entry(key).or_default() += 1;
                     kept.answered += 1;
-                    draft.write_all(&bytes).map_err(fail)?;
+                    draft.append(&bytes)?;
                 }
                 Some(_) => kept.dropped += 1,
                 None if torn => kept.dropped += 1,
                 None if bytes.iter().all(u8::is_ascii_whitespace) => {}
                 None => {
-                    let _already_gone = std::fs::remove_file(&draft_path);
                     let path = path.display();
                     return Err(CliError::usage(format!(
                         "{path}:{number}: not an answer of `run`; name another file, or start over with --overwrite"
@@ -118,10 +113,8 @@ impl AnswersFile {
                 }
             }
         }
-        draft.flush().map_err(fail)?;
-        drop(draft);
-        let settled = if kept.dropped > 0 { std::fs::rename(&draft_path, path) } else { std::fs::remove_file(&draft_path) };
-        settled.map_err(fail)
+        // A draft that says the same as the file is dropped unfinished.
+        if kept.dropped > 0 { draft.finish() } else { Ok(()) }
     }
 
     /// What an earlier run left.

@@ -40,10 +40,6 @@ impl Client {
     /// worker that asks for none needs none. Opens no connection.
     pub(crate) fn new(session: &Session, layer: &ClientLayer) -> Result<Self, CliError> {
         let settings = ClientSettings::resolve(layer, &session.file.client);
-        if !settings.url.starts_with("http://") {
-            let reason = "expected http://host:port; for https put a proxy in front";
-            return Err(CliError::usage(format!("url `{}`: {reason}", settings.url)));
-        }
         let token = match env("TALLOW_TOKEN") {
             Some(token) => Some(token.into_string().map_err(|_not_text| CliError::usage("TALLOW_TOKEN is not text"))?),
             None => match &settings.token_file {

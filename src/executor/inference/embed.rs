@@ -4,11 +4,12 @@ use serde_json::json;
 use tallow_models::{Ability, EmbedderInfo};
 
 use super::encode::{Encoded, encode};
+use super::texts::{check_spoken, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{EmbedRequest, EmbedResult, LongInput, PROMPT_BYTES_MAX, Usage, VectorEncoding};
+use crate::task::inference::{ANY_DIMENSIONS_REMEDY, EmbedRequest, EmbedResult, LongInput, PROMPT_BYTES_MAX, Usage, VectorEncoding};
 
 pub(super) struct Embed;
 
@@ -27,7 +28,7 @@ impl InferenceOperation for Embed {
     }
 
     fn check(request: &EmbedRequest, model: &ModelSketch) -> Result<u64, TaskError> {
-        request.texts.check("texts")?;
+        check_spoken("texts", &request.texts)?;
         if request.prompt.is_some() && request.prompt_name.is_some() {
             return Err(TaskError::invalid("prompt_name", "found together with `prompt`; one of them is allowed"));
         }
@@ -50,13 +51,15 @@ impl InferenceOperation for Embed {
 
     fn run(request: &EmbedRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedResult, TaskError> {
         let info = scope.embedder.info();
+        check_trained(request, info)?;
         let (prompt, prompt_name) = chosen_prompt(request, info)?;
         let plan =
             EmbedPlan { prompt, long_text: long_text(request.long_input), dimensions: request.dimensions, normalize: request.normalize };
         let (cancel, sink) = (scope.cancel, scope.sink);
         let progress = |share: f32| sink.progress(share, "embedding");
         let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, &request.texts.0, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+        let done = embed_texts(scope.embedder, &request.texts.0, &plan, (&stop, &progress));
+        let done = done.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
         describe(scope, &done, prompt_name, request);
         let encoded = encode(&done, request.encoding)?;
         let (embeddings, scales) = match encoded {
@@ -75,6 +78,21 @@ impl InferenceOperation for Embed {
             usage: usage(&done),
         })
     }
+}
+
+/// Errors: `InvalidPayload` at `dimensions` for a length that the model was not trained for, unless any length is asked for.
+fn check_trained(request: &EmbedRequest, info: &EmbedderInfo) -> Result<(), TaskError> {
+    let full = info.dimensions;
+    let Some(asked) = request.dimensions.filter(|asked| *asked != full && !info.matryoshka.contains(asked)) else { return Ok(()) };
+    if request.any_dimensions && asked < full {
+        return Ok(());
+    }
+    let mut lengths: Vec<usize> = info.matryoshka.iter().copied().chain([full]).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let lengths = lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let declared = if info.matryoshka.is_empty() { " (it declares no shorter ones)" } else { "" };
+    Err(TaskError::invalid("dimensions", format!("found {asked}; the model was trained for {lengths}{declared}; {ANY_DIMENSIONS_REMEDY}")))
 }
 
 pub(super) fn long_text(long_input: LongInput) -> LongText {

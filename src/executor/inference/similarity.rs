@@ -4,6 +4,7 @@ use serde_json::json;
 use tallow_models::Ability;
 
 use super::embed::{long_text, usage};
+use super::texts::{check_spoken, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
@@ -27,8 +28,8 @@ impl InferenceOperation for Similarity {
     }
 
     fn check(request: &SimilarityRequest, model: &ModelSketch) -> Result<u64, TaskError> {
-        request.texts_a.check("texts_a")?;
-        request.texts_b.check("texts_b")?;
+        check_spoken("texts_a", &request.texts_a)?;
+        check_spoken("texts_b", &request.texts_b)?;
         let scores = request.texts_a.0.len().saturating_mul(request.texts_b.0.len());
         if scores > SCORES_MAX {
             return Err(TaskError::invalid(
@@ -48,7 +49,8 @@ impl InferenceOperation for Similarity {
         let (cancel, sink) = (scope.cancel, scope.sink);
         let progress = |share: f32| sink.progress(share, "embedding");
         let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+        let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
+        let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {
@@ -59,6 +61,14 @@ impl InferenceOperation for Similarity {
         scope.metadata.insert("truncated".into(), json!(done.truncated));
         let similarity = (scores.len() == 1 && scores[0].len() == 1).then(|| scores[0][0]);
         Ok(SimilarityResult { model: info.name.clone(), scores, similarity, usage: usage(&done) })
+    }
+}
+
+/// Where a text of both lists, one behind the other, stands in the request.
+fn place(request: &SimilarityRequest, idx: usize) -> String {
+    match idx.checked_sub(request.texts_a.0.len()) {
+        Some(idx) => format!("texts_b[{idx}]"),
+        None => format!("texts_a[{idx}]"),
     }
 }
 

@@ -34,13 +34,13 @@ fn floats(value: &Value) -> Vec<f32> {
 
 #[tokio::test]
 async fn every_encoding_says_the_same() {
-    let texts = json!(["the cat sits outside", "", "why is the sky blue?"]);
+    let texts = json!(["the cat sits outside", "x", "why is the sky blue?"]);
     let answer = |encoding: &str| json!({ "operation": "embed", "texts": texts, "encoding": encoding });
     let float = run(answer("float")).await.unwrap();
     assert_eq!(float.output["count"], 3);
     assert_eq!(float.output["dimensions"], 16);
     assert_eq!(float.output["model"], "tiny-bert");
-    assert_eq!(float.metadata["token_counts"][1], 2, "an empty text is its special tokens");
+    assert_eq!(float.metadata["token_counts"][1], 3, "a token and the special ones");
     let base64 = run(answer("base64")).await.unwrap();
     let part = run(answer("part")).await.unwrap();
     let int8 = run(answer("int8")).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_long_text_is_refused_cut_or_chunked_and_the_answer_says_so() {
     let long = "the cat sits outside . ".repeat(20);
     let ask = |policy: &str| json!({ "operation": "embed", "texts": ["x", long], "long_input": policy });
     let refused = run(json!({ "operation": "embed", "texts": ["x", long] })).await.unwrap_err().to_string();
-    assert!(refused.contains("text 1 has 102 tokens") && refused.contains("at most 40"), "{refused}");
+    assert!(refused.contains("`texts[1]`: the text has 102 tokens") && refused.contains("at most 40"), "{refused}");
     let cut = run(ask("truncate")).await.unwrap();
     assert_eq!(cut.metadata["truncated"], json!([1]));
     assert_eq!(cut.output["usage"]["prompt_tokens"], 43);
@@ -90,7 +90,8 @@ async fn prompts_normalisation_and_shortening_are_applied_and_said() {
     assert_ne!(named.output["embeddings"], plain.output["embeddings"]);
     assert_eq!(named.metadata["prompt_name"], "query");
     assert_eq!(plain.metadata["normalized"], true);
-    let short = run(json!({ "operation": "embed", "model": "tiny-stack", "input": "the cat", "dimensions": 4 })).await.unwrap();
+    let cut = json!({ "operation": "embed", "model": "tiny-stack", "input": "the cat", "dimensions": 4, "any_dimensions": true });
+    let short = run(cut).await.unwrap();
     let vector = floats(&short.output["embeddings"][0]);
     assert_eq!(vector.len(), 4);
     assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5, "shortened vectors are normalised again");
@@ -115,6 +116,11 @@ async fn bad_requests_are_refused_with_the_path_of_the_field() {
         (json!({ "operation": "embed", "texts": "a", "dimensions": 0 }), "invalid_payload", "dimensions"),
         (json!({ "operation": "embed", "texts": "a", "dimensions": 17 }), "invalid_payload", "dimensions"),
         (json!({ "operation": "embed", "texts": "a", "dimensions": -1 }), "invalid_payload", "dimensions"),
+        (json!({ "operation": "embed", "texts": "a", "dimensions": 4 }), "invalid_payload", "trained for 16 (it declares no shorter ones)"),
+        (json!({ "operation": "embed", "model": "builtin", "texts": "a", "dimensions": 65 }), "invalid_payload", "trained for 64, 128, "),
+        (json!({ "operation": "embed", "texts": ["a", ""] }), "invalid_payload", "`texts[1]`: the text is empty"),
+        (json!({ "operation": "embed", "texts": "\u{a0}\n" }), "invalid_payload", "`texts[0]`: the text is blank"),
+        (json!({ "operation": "similarity", "texts_a": "a", "texts_b": ["a", " "] }), "invalid_payload", "`texts_b[1]`: the text is blank"),
         (json!({ "operation": "embed", "texts": "a", "encoding": "hex" }), "invalid_payload", "encoding"),
         (json!({ "operation": "embed", "texts": "a", "prompt_name": "query" }), "invalid_payload", "prompt_name"),
         (json!({ "operation": "embed", "texts": "a", "prompt": "p", "prompt_name": "q" }), "invalid_payload", "prompt_name"),

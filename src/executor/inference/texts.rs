@@ -1,14 +1,14 @@
-//! What the operations on heads share: texts through the head, prices, and what was done in the metadata.
+//! What operations on texts share: which texts are refused and how that is said, texts through a head, prices, and what was done in the metadata.
 
 use serde_json::json;
 use tallow_models::text::{PairCut, PairTokens, TextPair};
 use tallow_models::{Encoder, ModelError, StopCheck};
 
 use super::InferenceScope;
-use crate::embed::{PairPlan, PairsDone, each_slice};
+use crate::embed::{EmbedError, PairPlan, PairsDone, each_slice};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{LongText, PairTruncation, Texts, Usage};
+use crate::task::inference::{LONG_INPUT_REMEDY, LongText, PairTruncation, Texts, Usage};
 
 /// Texts that go through a head together when each leaves one small answer.
 pub(super) const SLICE_TEXTS: usize = 512;
@@ -37,6 +37,29 @@ pub(super) fn token_bytes(texts: &Texts, model: &ModelSketch, slice_texts: usize
     // An id, a segment, a place and a word per token, once as the library holds them and once as ours.
     let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(160);
     slice.saturating_add(texts.0.len() as u64 * 96).saturating_add(texts.bytes())
+}
+
+/// Errors: as [`Texts::check`], and `InvalidPayload` at a text that says nothing: a model has no meaning for it, only some vector.
+pub(super) fn check_spoken(field: &str, texts: &Texts) -> Result<(), TaskError> {
+    texts.check(field)?;
+    match texts.0.iter().position(|text| text.trim().is_empty()) {
+        Some(idx) => {
+            let found = if texts.0[idx].is_empty() { "is empty" } else { "is blank" };
+            Err(TaskError::invalid(format!("{field}[{idx}]"), format!("the text {found}; leave it out")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// An embedding's error as the task's; `place` gives the field of a text by its index.
+pub(super) fn text_error(scope: &InferenceScope<'_>, error: EmbedError, place: impl Fn(usize) -> String) -> TaskError {
+    match error {
+        EmbedError::TooLong { index, found, limit } => {
+            TaskError::invalid(place(index), format!("the text has {found} tokens, the model takes at most {limit}; {LONG_INPUT_REMEDY}"))
+        }
+        EmbedError::Text { index, reason } => TaskError::invalid(place(index), reason),
+        EmbedError::Model(error) => scope.error(error),
+    }
 }
 
 /// Errors: `InvalidPayload` at `field` for a number outside 1 to `most`.

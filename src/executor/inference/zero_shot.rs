@@ -8,7 +8,7 @@ use tallow_models::{Ability, ModelError};
 use super::classify::best_first;
 use super::embed::usage;
 use super::similarity::cosine;
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, text_error, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{self, EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
@@ -125,7 +125,8 @@ fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resul
     let (cancel, sink) = (scope.cancel, scope.sink);
     let progress = |share: f32| sink.progress(share, "embedding");
     let stop = || cancel.is_cancelled();
-    let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+    let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
+    let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
     let (texts, labels) = done.vectors.split_at(request.texts.0.len() * done.dimensions);
     let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(request.texts.0.len());
     for text in texts.chunks_exact(done.dimensions) {
@@ -138,4 +139,12 @@ fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resul
     scope.metadata.insert("token_counts".into(), json!(done.token_counts));
     scope.metadata.insert("truncated".into(), json!(done.truncated));
     Ok(ZeroShotResult { model: scope.model.info().name.clone(), method: "embedding".into(), items, usage: usage(&done) })
+}
+
+/// Where a text of texts and hypotheses, one behind the other, stands in the request.
+fn place(request: &ZeroShotRequest, idx: usize) -> String {
+    match idx.checked_sub(request.texts.0.len()) {
+        Some(idx) => format!("labels[{idx}]"),
+        None => format!("texts[{idx}]"),
+    }
 }

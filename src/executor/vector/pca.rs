@@ -1,4 +1,8 @@
 //! `pca`: exact principal components through the covariance (or, with fewer rows than dimensions, the Gram matrix) in `f64`.
+//!
+//! Both ways keep one rule for vectors that span fewer directions than are asked for, which is that of scikit-learn with its full solver: up to
+//! the smaller of rows and dimensions, components are returned and the superfluous ones have variance 0. Where scikit-learn leaves their
+//! directions to the solver, here they are the coordinate axes, the most independent one first, made orthogonal to all before.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::linalg::general_mat_mul;
@@ -22,6 +26,9 @@ const STRIP: usize = 64;
 /// A variance below this share of the largest is rounding, not a direction.
 const RANK_TOLERANCE: f64 = 1e-12;
 
+/// Numbers of a direction that are this close are equal: the first one is taken.
+const AXIS_TIE: f64 = 1e-9;
+
 /// The directions of greatest variance.
 pub(super) struct Pca;
 
@@ -41,9 +48,8 @@ impl Operation<Nothing> for Pca {
             let reason = format!("found {} rows of {}; the smaller of both may be at most {SIDE_MAX}", shape.rows, shape.dim);
             return Err(TaskError::invalid("vectors", reason));
         }
-        let components_max = shape.dim.min(shape.rows - 1);
-        if request.components == 0 || request.components > components_max {
-            let reason = format!("found {}; {} rows of {} allow 1 to {components_max}", request.components, shape.rows, shape.dim);
+        if request.components == 0 || request.components > side {
+            let reason = format!("found {}; {} rows of {} allow 1 to {side}", request.components, shape.rows, shape.dim);
             return Err(TaskError::invalid("components", reason));
         }
         let components = array_bytes("components", request.encoding, request.components * shape.dim, 4)?;
@@ -60,8 +66,9 @@ impl Operation<Nothing> for Pca {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let shape = matrix.shape;
         let data = Centred::new(&matrix, scope.cancel)?;
-        let Principal { mut directions, variances, total } =
+        let Principal { mut directions, mut variances, total } =
             if uses_gram(shape) { by_gram(&data, request, scope.cancel)? } else { by_covariance(&data, request, scope.cancel)? };
+        settle_rank(&mut directions, &mut variances, scope.cancel)?;
         directions.axis_iter_mut(Axis(0)).for_each(fix_sign);
         scope.sink.progress(0.9, "projecting");
         let projected = if request.project {
@@ -102,8 +109,12 @@ struct Centred<'a> {
 impl<'a> Centred<'a> {
     fn new(matrix: &'a Matrix<'_>, cancel: &CancelHandle) -> Result<Self, TaskError> {
         let count = matrix.shape.rows as f64;
-        let mut mean = fold_columns(matrix.rows(), 0.0, cancel, |sum, value, _row| *sum += value)?;
-        mean.iter_mut().for_each(|value| *value /= count);
+        // Summed as distances from the first row, so that a dimension that never changes has no variance at all.
+        let distances = fold_columns(matrix.rows(), (0.0, 0.0), cancel, |(first, sum), value, row| match row {
+            0 => *first = value,
+            _ => *sum += value - *first,
+        })?;
+        let mean = distances.into_iter().map(|(first, sum)| first + sum / count).collect();
         let rows = ArrayView2::from_shape((matrix.shape.rows, matrix.shape.dim), matrix.rows().values())
             .map_err(|error| TaskError::internal("a checked shape did not fit its values", error.to_string()))?;
         Ok(Self { rows, mean })
@@ -169,17 +180,8 @@ fn by_gram(data: &Centred<'_>, request: &PcaRequest, cancel: &CancelHandle) -> R
     gram /= count as f64 - 1.0;
     let total = gram.diag().sum();
     let Eigen { values, vectors } = decompose(&gram, request.components, cancel)?;
-    let rank = values.iter().filter(|value| **value > RANK_TOLERANCE * values[0]).count();
-    if rank < request.components {
-        return Err(TaskError::invalid("components", format!("found {}; the vectors span only {rank} directions", request.components)));
-    }
-    // A direction is the combination of the rows that the Gram matrix's vector says, scaled to length one.
-    let mut directions = vectors.dot(&rows);
-    for mut direction in directions.axis_iter_mut(Axis(0)) {
-        let length = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
-        direction /= length;
-    }
-    Ok(Principal { directions, variances: values, total })
+    // A direction is the combination of the rows that the Gram matrix's vector says; its length is settled with the rank.
+    Ok(Principal { directions: vectors.dot(&rows), variances: values, total })
 }
 
 /// The largest eigenvalues, greatest first, and their unit vectors as rows.
@@ -202,9 +204,50 @@ fn decompose(symmetric: &Array2<f64>, count: usize, cancel: &CancelHandle) -> Re
     Ok(Eigen { values, vectors })
 }
 
-/// Turns a direction so that its entry of largest magnitude (the first of equals) is positive.
+/// Makes the directions of some variance orthonormal, in their order, and replaces the others by axes; their variance is 0.
+///
+/// The Gram matrix gives directions of little variance only roughly; what is left of each beside those before is exact enough.
+fn settle_rank(directions: &mut Array2<f64>, variances: &mut [f64], cancel: &CancelHandle) -> Result<(), TaskError> {
+    let largest = variances.first().copied().unwrap_or(0.0);
+    let rank = variances.iter().take_while(|variance| **variance > RANK_TOLERANCE * largest).count();
+    variances[rank..].fill(0.0);
+    // What of each axis no direction covers yet, squared.
+    let mut uncovered = vec![1.0; directions.ncols()];
+    for index in 0..directions.nrows() {
+        cancel.check()?;
+        let (done, mut rest) = directions.view_mut().split_at(Axis(0), index);
+        let mut direction = rest.row_mut(0);
+        if index >= rank {
+            let most = uncovered.iter().copied().fold(f64::MIN, f64::max);
+            let axis = uncovered.iter().position(|left| *left >= most - AXIS_TIE).unwrap_or(0);
+            direction.fill(0.0);
+            direction[axis] = 1.0;
+        }
+        // Twice, since what the first pass leaves of a nearly dependent direction is mostly rounding.
+        for _pass in 0..2 {
+            scale_to_one(direction.view_mut());
+            for before in done.rows() {
+                let share = before.dot(&direction);
+                direction.scaled_add(-share, &before);
+            }
+        }
+        scale_to_one(direction.view_mut());
+        uncovered.iter_mut().zip(&direction).for_each(|(left, value)| *left -= value * value);
+    }
+    Ok(())
+}
+
+fn scale_to_one(mut direction: ndarray::ArrayViewMut1<'_, f64>) {
+    let length = direction.dot(&direction).sqrt();
+    if length > 0.0 {
+        direction /= length;
+    }
+}
+
+/// Turns a direction so that its entry of largest magnitude (the first of equals, as far as rounding can tell) is positive.
 fn fix_sign(mut direction: ndarray::ArrayViewMut1<'_, f64>) {
-    let largest = direction.iter().fold(0.0f64, |largest, value| if value.abs() > largest.abs() { *value } else { largest });
+    let largest =
+        direction.iter().fold(0.0f64, |largest, value| if value.abs() > largest.abs() * (1.0 + AXIS_TIE) { *value } else { largest });
     if largest < 0.0 {
         direction.mapv_inplace(|value| -value);
     }

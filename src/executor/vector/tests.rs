@@ -3,6 +3,7 @@
 mod bounds;
 mod golden;
 mod laws;
+mod pca;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::call::{Answered, checked_model, infer, written};
+use super::call::{Answered, Words, checked_model, infer, written};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::rerank::output;
@@ -21,6 +21,9 @@ use crate::task::inference::{
 use view::{EmbedBody, Info, PredictBody, PredictInputs, Rank, RankBody, SimilarityBody, SparseValue, TextsBody, Token, TokenizeBody};
 
 type Answer = Result<Response, ApiError>;
+
+/// What clients of these routes call the texts.
+const WORDS: Words = Words { texts: "inputs", single: false, long_text: "set `truncate` to true, or split the text" };
 
 /// A task's data: the operation, its model and the fields that are given.
 struct Data(Map<String, Value>);
@@ -52,7 +55,8 @@ impl Data {
     }
 
     async fn ask(self, state: &AppState, caller: &Caller) -> Result<Answered, ApiError> {
-        infer(state, caller, self.0.into()).await
+        let words = (!self.0.contains_key("documents")).then_some(WORDS);
+        infer(state, caller, self.0.into(), words).await
     }
 }
 
@@ -63,6 +67,7 @@ pub(crate) async fn embed(State(state): State<AppState>, caller: Extension<Calle
         .with("normalize", asked.normalize)
         .maybe("prompt_name", asked.prompt_name)
         .maybe("dimensions", asked.dimensions)
+        .with("any_dimensions", true)
         .truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
     written(move || Ok(output::<EmbedResult>(answered.result.output)?.embeddings)).await

@@ -1,7 +1,9 @@
 //! Bodies of the routes in the shape of text-embeddings-inference. Each takes a `model` beside its fields; the worker's default without one.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::super::view::absent;
 
 /// One text or an array of texts.
 #[derive(Deserialize, JsonSchema)]
@@ -40,18 +42,18 @@ pub(crate) struct EmbedBody {
     /// A model's name.
     pub(crate) model: Option<String>,
     /// Vectors of length 1; true by default.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "yes_if_absent")]
     pub(crate) normalize: bool,
     /// True cuts texts that are too long; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
     /// Which end is dropped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     #[allow(dead_code, reason = "only one value parses")]
     pub(crate) truncation_direction: Direction,
     /// One of the model's prompts.
     pub(crate) prompt_name: Option<String>,
-    /// Keeps the first so many numbers.
+    /// Keeps the first so many numbers, whatever the model was trained for.
     pub(crate) dimensions: Option<usize>,
 }
 
@@ -64,10 +66,10 @@ pub(crate) struct TextsBody {
     /// A model's name.
     pub(crate) model: Option<String>,
     /// True cuts texts that are too long; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
     /// Which end is dropped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     #[allow(dead_code, reason = "only one value parses")]
     pub(crate) truncation_direction: Direction,
 }
@@ -83,16 +85,16 @@ pub(crate) struct RankBody {
     /// A cross-encoder's name.
     pub(crate) model: Option<String>,
     /// True gives logits instead of scores from 0 to 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) raw_scores: bool,
     /// True repeats each text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) return_text: bool,
     /// True cuts pairs that are too long; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
     /// Which end is dropped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     #[allow(dead_code, reason = "only one value parses")]
     pub(crate) truncation_direction: Direction,
 }
@@ -130,13 +132,13 @@ pub(crate) struct PredictBody {
     /// A classifier's name.
     pub(crate) model: Option<String>,
     /// True gives logits.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) raw_scores: bool,
     /// True cuts texts that are too long; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
     /// Which end is dropped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     #[allow(dead_code, reason = "only one value parses")]
     pub(crate) truncation_direction: Direction,
 }
@@ -150,7 +152,7 @@ pub(crate) struct TokenizeBody {
     /// A model's name.
     pub(crate) model: Option<String>,
     /// False leaves the special tokens around each text out.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "yes_if_absent")]
     pub(crate) add_special_tokens: bool,
 }
 
@@ -178,7 +180,7 @@ pub(crate) struct SimilarityBody {
     /// A model's name.
     pub(crate) model: Option<String>,
     /// How.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) parameters: SimilarityParameters,
 }
 
@@ -197,10 +199,10 @@ pub(crate) struct SimilarityInputs {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SimilarityParameters {
     /// True cuts texts that are too long; else they are an error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     pub(crate) truncate: bool,
     /// Which end is dropped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "absent")]
     #[allow(dead_code, reason = "only one value parses")]
     pub(crate) truncation_direction: Direction,
 }
@@ -239,4 +241,9 @@ pub(crate) struct Info {
 
 fn yes() -> bool {
     true
+}
+
+/// A flag that is true unless the call says false; an explicit null says nothing.
+fn yes_if_absent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::deserialize(deserializer).map(|flag| flag.unwrap_or_else(yes))
 }

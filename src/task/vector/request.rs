@@ -311,7 +311,7 @@ fn default_tolerance() -> f64 {
 pub struct PcaRequest {
     /// The vectors, at least two.
     pub vectors: VectorInput,
-    /// How many directions.
+    /// How many directions: 1 to the smaller of rows and dimensions. Those beyond what the vectors span have variance 0.
     pub components: usize,
     /// True answers with the vectors in the new coordinates, too.
     #[serde(default)]

@@ -201,7 +201,10 @@ pub struct KmeansOutput {
     pub centroids: Option<ArrayOutput>,
 }
 
-/// Answer of `pca`. The largest entry of each component is positive.
+/// Answer of `pca`. The entry of largest magnitude of each component is positive, the first of equals.
+///
+/// Vectors that span fewer directions than were asked for get the others as well, as scikit-learn's full solver gives them: last, with variance
+/// exactly 0, made of coordinate axes at right angles to all before.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PcaOutput {
     /// Variance along each component, divided by the number of rows less one.

@@ -74,6 +74,8 @@ async fn a_foreign_host_name_is_refused_on_loopback() {
         assert_eq!(worker.call("GET /v1/models", &[("host", host)], b"").await.status, status, "{host}");
         assert_eq!(worker.bare("GET /livez", &[("host", host)], b"").await.status, status, "{host}");
     }
+    let refused = worker.call("GET /v1/models", &[("host", "evil.example")], b"").await.json();
+    assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("tallow serve --allowed-host NAME")), "{refused}");
     let absolute = worker.call("GET http://evil.example/v1/models", &[], b"").await;
     assert_eq!(absolute.status, 403, "an absolute target names the host");
     let twice = worker.call("GET /v1/models", &[("host", "localhost"), ("host", "localhost")], b"").await;

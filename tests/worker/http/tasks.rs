@@ -110,6 +110,46 @@ async fn a_batch_is_one_graph_or_many_outcomes() {
 }
 
 #[tokio::test]
+async fn a_malformed_item_has_an_error_of_its_own_and_the_others_are_accepted() {
+    let worker = plain().await;
+    let mut wrong_priority = echo(2);
+    wrong_priority["priority"] = json!("asap");
+    let mut unknown_field = echo(3);
+    unknown_field["surprise"] = json!(1);
+    let untyped = json!({ "data": { "operation": "echo" } });
+    let unserved = json!({ "type": "storage", "data": {} });
+    let items = json!([wrong_priority, echo(1), unknown_field, 5, ["test", {}], untyped, unserved, echo(4)]);
+    for body in [items.clone(), json!({ "tasks": items, "atomic": false })] {
+        let answer = worker.post("/v1/tasks/batch", &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let outcome = answer.json();
+        assert_eq!((&outcome["accepted"], &outcome["refused"]), (&json!(2), &json!(6)));
+        for position in [1, 7] {
+            worker.until(outcome["tasks"][position]["id"].as_str().unwrap(), "completed").await;
+        }
+        for (position, param, said) in [
+            (0, "tasks[0].priority", "found `asap`; allowed: low, normal, high, critical"),
+            (2, "tasks[2].surprise", "unknown field `surprise`"),
+            (3, "tasks[3]", "expected an object"),
+            (4, "tasks[4]", "expected an object"),
+            (5, "tasks[5].type", "missing field `type`"),
+            (6, "type", "found type `storage`; this worker serves: "),
+        ] {
+            let error = &outcome["tasks"][position]["error"];
+            assert_eq!(error["param"], param, "{error}");
+            assert!(error["message"].as_str().is_some_and(|text| text.contains(said)), "{error}");
+        }
+    }
+    let none = worker.post("/v1/tasks/batch", &json!([5])).await;
+    assert_eq!((none.status, none.json()["error"]["param"].clone(), none.json()["refused"].clone()), (400, json!("tasks[0]"), json!(1)));
+    let before = worker.get("/v1/tasks").await.json()["tasks"].as_array().map(Vec::len);
+    let atomic = worker.post("/v1/tasks/batch", &json!({ "tasks": [echo(1), wrong_priority], "atomic": true })).await;
+    assert_eq!((atomic.status, atomic.json()["error"]["param"].clone()), (400, json!("tasks[1].priority")));
+    assert_eq!(worker.get("/v1/tasks").await.json()["tasks"].as_array().map(Vec::len), before, "an atomic batch is refused whole");
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn statuses_come_in_the_order_of_their_ids() {
     let worker = served(|options, _| options.limits.batch_items_max = 3).await;
     let id = worker.submit(json!({ "operation": "echo", "value": 1 })).await;

@@ -113,6 +113,25 @@ async fn principal_components_are_those_of_scikit_learn() {
 }
 
 #[tokio::test]
+async fn vectors_that_span_little_have_as_many_components_as_in_scikit_learn() {
+    let golden = golden();
+    let tall = values(11, 40, 3).into_iter().map(|row| [&row[..], &row[..], &row[..1]].concat()).collect::<Vec<_>>();
+    let flat = [values(13, 3, 20), values(13, 3, 20)].concat();
+    for (name, data, count, rank) in [("tall", tall, 7, 3), ("flat", flat, 6, 2)] {
+        let want = &golden[format!("pca_deficient_{name}")];
+        let output = run(json!({"operation": "pca", "vectors": data, "components": count})).await.unwrap();
+        for field in ["explained_variance", "explained_variance_ratio"] {
+            assert_close(&numbers(&output[field]), &numbers(&want[field]), 1e-12, field);
+            assert!(numbers(&output[field])[rank..].iter().all(|value| *value == 0.0), "{name} {field}");
+        }
+        assert_eq!(rows(&output["components"]).len(), count);
+        for (got, want) in rows(&output["components"]).iter().zip(rows(&want["components"])) {
+            assert_close(got, &want, 4.0 * tolerance::rounded(1.0), name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn clusters_are_those_of_scikit_learn() {
     let want = &golden()["kmeans"];
     let mut data = values(3, 60, 5);

@@ -1,0 +1,116 @@
+//! The models of this host: the built-in one, folders, the Hugging Face cache. Reads directories; loads nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tallow_models::encoder::estimate_bytes;
+use tallow_models::source::{self, SourceOptions};
+use tallow_models::{ModelError, builtin};
+
+/// Models that one folder of models is searched for, at most.
+const FOLDER_MODELS_MAX: usize = 10_000;
+
+/// Where a model lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelPlace {
+    /// Inside the program.
+    BuiltIn,
+    /// In a folder of models: this one.
+    Folder(PathBuf),
+    /// In the Hugging Face cache.
+    Cache,
+}
+
+/// A model of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostModel {
+    /// The name under which a task finds it; several revisions share one.
+    pub name: String,
+    /// Where it lies.
+    pub place: ModelPlace,
+    /// The commit, in the cache.
+    pub revision: Option<String>,
+    /// Bytes of its files, in the cache.
+    pub bytes: Option<u64>,
+}
+
+/// Every model that lies on this host, in the order in which a name is looked up. Says nothing about whether it can be run.
+///
+/// Errors: `Io` for a folder that is there and cannot be read; one that does not exist holds none.
+pub fn host_models(source: &SourceOptions) -> Result<Vec<HostModel>, ModelError> {
+    let mut found = vec![HostModel { name: builtin::NAME.into(), place: ModelPlace::BuiltIn, revision: None, bytes: None }];
+    for folder in &source.model_dirs {
+        let names = names_in(folder)?.into_iter();
+        found.extend(names.map(|name| HostModel { name, place: ModelPlace::Folder(folder.clone()), revision: None, bytes: None }));
+    }
+    if let Some(cache) = &source.cache_dir {
+        let cached = source::list_cached(cache)?.into_iter();
+        found.extend(cached.map(|model| HostModel {
+            name: model.name,
+            place: ModelPlace::Cache,
+            revision: Some(model.revision),
+            bytes: Some(model.bytes),
+        }));
+    }
+    Ok(found)
+}
+
+/// The models that a task may name now, each once, as the API lists them: those whose files can be loaded by this worker.
+///
+/// Errors: as [`host_models`].
+pub(super) fn servable_models(source: &SourceOptions) -> Result<Vec<Value>, ModelError> {
+    let mut seen = BTreeSet::new();
+    let fresh = host_models(source)?.into_iter().filter(|model| seen.insert(model.name.clone()));
+    Ok(fresh.filter_map(|model| described(&model, source)).collect())
+}
+
+/// `None` for a model that cannot be loaded.
+fn described(model: &HostModel, source: &SourceOptions) -> Option<Value> {
+    let place = match &model.place {
+        ModelPlace::BuiltIn => return Some(json!({ "name": model.name, "place": "built_in" })),
+        ModelPlace::Folder(_) => "folder",
+        ModelPlace::Cache => "cache",
+    };
+    let found = source::resolve(&model.name, source).ok()?;
+    let bytes = estimate_bytes(&found.folder).ok()?;
+    Some(json!({ "name": model.name, "place": place, "revision": found.revision, "memory_bytes": bytes }))
+}
+
+/// Names of the models in a folder: `name`, and `org/name` one folder deeper.
+fn names_in(folder: &Path) -> Result<Vec<String>, ModelError> {
+    let mut names = Vec::new();
+    for name in folders(folder)? {
+        if is_model(&folder.join(&name)) {
+            names.push(name);
+            continue;
+        }
+        let inner = folders(&folder.join(&name))?.into_iter().filter(|inner| is_model(&folder.join(&name).join(inner)));
+        names.extend(inner.map(|inner| format!("{name}/{inner}")));
+        if names.len() >= FOLDER_MODELS_MAX {
+            break;
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_model(folder: &Path) -> bool {
+    ["config.json", "modules.json"].iter().any(|name| folder.join(name).is_file())
+}
+
+/// Names of the folders in a folder, without hidden ones and those whose name is not text.
+fn folders(folder: &Path) -> Result<Vec<String>, ModelError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) => return Err(ModelError::io(folder, &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| ModelError::io(folder, &error))?;
+        let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'));
+        names.extend(name.filter(|_| entry.path().is_dir()));
+    }
+    Ok(names)
+}
