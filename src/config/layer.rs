@@ -29,7 +29,7 @@ pub struct WorkerLayer {
     /// Where models run: auto, cpu, cuda, cuda:N or metal. What is asked for and absent is an error (exit 4), never a fallback
     #[arg(long, env = "TALLOW_DEVICE", value_name = "DEVICE")]
     pub device: Option<String>,
-    /// Most memory that tasks and models may hold together: 8GiB, 50% or auto [default: auto, 80 % of what this process may use]
+    /// Most memory that tasks, models, payloads and results may hold together: 8GiB, 50% or auto [default: auto, 80 % of what this process may use]
     #[arg(long, env = "TALLOW_MEMORY_LIMIT", value_name = "SIZE")]
     #[serde(deserialize_with = "parsed")]
     pub memory_limit: Option<MemoryLimit>,

@@ -32,6 +32,11 @@ impl Ready {
     fn id(&self) -> TaskId {
         self.submission.task.id
     }
+
+    /// What it holds while it is open: its payload and what is parsed of it.
+    fn load(&self) -> Load {
+        Load { tasks: 1, bytes: self.bytes.saturating_add(self.prepared.request_bytes) }
+    }
 }
 
 /// What an entry needs beside its body.
@@ -54,7 +59,7 @@ impl Core {
         if let Verdict::Existing(task_id) = self.check(&ready, None)? {
             return Ok((task_id, None));
         }
-        self.admit(&ready.submission.submitter, Load { tasks: 1, bytes: ready.bytes })?;
+        self.admit(&ready.submission.submitter, ready.load())?;
         let task_id = ready.id();
         Ok((task_id, Some(self.add_one(ready)?)))
     }
@@ -76,7 +81,7 @@ impl Core {
                 Verdict::Existing(task_id) => {
                     existing.insert(ready.id(), task_id);
                 }
-                Verdict::New => loads.entry(&ready.submission.submitter).or_default().add(Load { tasks: 1, bytes: ready.bytes }),
+                Verdict::New => loads.entry(&ready.submission.submitter).or_default().add(ready.load()),
             }
         }
         let mut pending = Load::default();
@@ -223,7 +228,7 @@ impl Core {
 
     pub(super) fn insert(&mut self, entry: Entry, fingerprint: Option<Fingerprint>) -> Slot {
         let (task_id, submitter) = (entry.body.id(), entry.submitter);
-        let load = Load { tasks: 1, bytes: entry.bytes };
+        let load = entry.load();
         if self.open.tasks == 0 {
             self.drain_rate.resume(entry.accepted_ns);
         }

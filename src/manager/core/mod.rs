@@ -51,6 +51,7 @@ pub(super) struct Limits {
     pub running_max: usize,
     pub running_per_submitter_max: usize,
     pub reference_bytes_max: u64,
+    pub graph_bytes_max: u64,
     pub retry: RetryPolicy,
 }
 
@@ -128,6 +129,7 @@ impl Core {
                 running_max: options.running_max.max(1),
                 running_per_submitter_max: options.running_per_submitter_max.max(1),
                 reference_bytes_max: options.reference_bytes_max,
+                graph_bytes_max: options.graph_bytes_max,
                 retry: options.retry,
             },
             hub,
