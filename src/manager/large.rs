@@ -1,21 +1,29 @@
-//! Which submissions take long to admit. Pure.
+//! Which submissions take long to admit, and what they hold. Pure.
 
 use serde_json::Value;
 
-use crate::task::Submission;
+use crate::task::{Submission, json_bytes};
 
 /// Payloads above this, as [`crate::task::json_bytes`] counts, are checked and parsed beside the runtime's threads.
 pub(super) const ADMIT_INLINE_MAX: u64 = 256 * 1024;
 
-/// True when any payload is above [`ADMIT_INLINE_MAX`]. Looks at no more of each than that bound takes. Parts count only where a key makes a digest of
-/// them: otherwise nothing reads them at admission.
+/// True when the payloads are above [`ADMIT_INLINE_MAX`] together. Looks at no more of them than that bound takes. Parts count only where a key makes a
+/// digest of them: otherwise nothing reads them at admission.
 pub(super) fn is_large(submissions: &[Submission]) -> bool {
-    submissions.iter().any(|submission| {
-        let payload = &submission.task.payload;
-        let parts =
-            if submission.idempotency_key.is_some() { payload.parts.values().map(|part| part.bytes().len() as u64).sum() } else { 0 };
-        parts > ADMIT_INLINE_MAX || spent(&payload.data, ADMIT_INLINE_MAX - parts).is_none()
-    })
+    let left = submissions.iter().try_fold(ADMIT_INLINE_MAX, |left, submission| {
+        let keyed = submission.idempotency_key.is_some();
+        spent(&submission.task.payload.data, if keyed { left.checked_sub(parts_bytes(submission))? } else { left })
+    });
+    left.is_none()
+}
+
+/// What the payloads hold, as the manager counts them.
+pub(super) fn payload_bytes(submissions: &[Submission]) -> u64 {
+    submissions.iter().map(|submission| json_bytes(&submission.task.payload.data).saturating_add(parts_bytes(submission))).sum()
+}
+
+fn parts_bytes(submission: &Submission) -> u64 {
+    submission.task.payload.parts.values().map(|part| part.bytes().len() as u64).sum()
 }
 
 /// What is left of `bytes` after the value; `None` as soon as nothing is.
@@ -34,7 +42,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::task::{Part, Task, TaskPriority, TaskType, json_bytes};
+    use crate::task::{Part, Task, TaskPriority, TaskType};
 
     fn submission(data: Value) -> Submission {
         Submission::new(Task::new(TaskType::TextProcessing, TaskPriority::Normal, data))
@@ -46,9 +54,11 @@ mod tests {
         let room = ADMIT_INLINE_MAX - json_bytes(&fields(0));
         for (len, large) in [(room, false), (room + 1, true)] {
             let data = fields(usize::try_from(len).expect("small"));
-            assert_eq!(is_large(&[submission(json!({})), submission(data)]), large);
+            assert_eq!(is_large(&[submission(data)]), large);
         }
         assert!(!is_large(&[]));
+        let half = || submission(fields(usize::try_from(room / 2).expect("small")));
+        assert!(!is_large(&[half()]) && is_large(&[half(), half(), half()]), "a batch counts as a whole");
     }
 
     #[test]

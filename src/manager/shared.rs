@@ -79,17 +79,20 @@ impl<E: TaskExecutor> Shared<E> {
         }
     }
 
-    /// Runs what takes long to check or to parse on a blocking thread, so that the runtime's threads go on. Errors: `Internal` when the runtime stops.
-    pub(super) async fn beside<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, TaskError> {
+    /// Runs `work` on submissions that take long to check or to parse on a blocking thread, so that the runtime's threads go on. `bytes` of them
+    /// count as open meanwhile. Errors: `DoesNotFit`, `Overloaded`; `Internal` when the runtime stops.
+    pub(super) async fn beside<T, F>(self: &Arc<Self>, bytes: u64, work: F) -> Result<T, TaskError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
         let stopped = |error: &dyn std::fmt::Display| TaskError::internal("the submission could not be checked", error.to_string());
+        self.core.lock().begin_check(bytes)?;
+        let checking = Checking { shared: self.clone(), bytes };
         let permit = self.beside.clone().acquire_owned().await.map_err(|closed| stopped(&closed))?;
-        let shared = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let done = work(&shared);
-            drop(permit);
+            let done = work(&checking.shared);
+            drop((checking, permit));
             done
         });
         done.await.map_err(|lost| stopped(&lost))
@@ -200,6 +203,18 @@ impl<E: TaskExecutor> Shared<E> {
         self.core.lock().resolved(slot, task_id, outcome);
         self.work.notify_one();
         self.ended.notify_waiters();
+    }
+}
+
+/// Large submissions that are checked: they count as open until this is dropped, also when nobody waits for them any more.
+struct Checking<E> {
+    shared: Arc<Shared<E>>,
+    bytes: u64,
+}
+
+impl<E> Drop for Checking<E> {
+    fn drop(&mut self) {
+        self.shared.core.lock().end_check(self.bytes);
     }
 }
 

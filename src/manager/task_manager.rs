@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::core::{Mode, Ready, Wait, at_position};
+use super::core::{Core, Mode, Ready, Wait, at_position};
 use super::events::{EventCursor, EventReader};
 use super::handlers::{self, FeedCounts};
-use super::large::is_large;
+use super::large::{is_large, payload_bytes};
 use super::options::ManagerOptions;
 use super::shared::Shared;
 use super::views::{DrainReport, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ManagerStats, StatusKind, StatusView, TaskFilter, TaskSummary};
@@ -61,7 +61,10 @@ impl<E: TaskExecutor> TaskManager<E> {
         self.shared.ensure_started()?;
         let ready = match is_large(std::slice::from_ref(&submission)) {
             false => self.shared.ready(submission),
-            true => self.shared.beside(move |shared| shared.ready(submission)).await.and_then(|ready| ready),
+            true => {
+                let bytes = payload_bytes(std::slice::from_ref(&submission));
+                self.shared.beside(bytes, move |shared| shared.ready(submission)).await.and_then(|ready| ready)
+            }
         };
         let accepted = ready.and_then(|ready| {
             let mut core = self.shared.core.lock();
@@ -80,13 +83,11 @@ impl<E: TaskExecutor> TaskManager<E> {
     pub async fn submit_batch(&self, submissions: Vec<Submission>) -> Vec<Result<TaskId, TaskError>> {
         let count = submissions.len();
         let ready = match self.shared.ensure_started() {
-            Ok(()) => self.all_ready(submissions).await,
+            // What has no room any more is refused task by task below.
+            Ok(()) => self.all_ready(submissions, |core, bytes| core.room_of(bytes)).await,
             Err(error) => Err(error),
         };
-        let ready = match ready {
-            Ok(ready) => ready,
-            Err(error) => return (0..count).map(|_| Err(error.clone())).collect(),
-        };
+        let ready = ready.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect());
         let mut outcomes = Vec::with_capacity(ready.len());
         {
             let mut core = self.shared.core.lock();
@@ -111,9 +112,10 @@ impl<E: TaskExecutor> TaskManager<E> {
     /// Errors: the first task's error, with `tasks[i].` before its field; `InvalidPayload` for a circle. Then nothing is kept.
     pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<TaskId>, TaskError> {
         self.shared.ensure_started()?;
-        let ready = self.all_ready(submissions).await?;
-        let ready: Result<Vec<_>, _> =
-            ready.into_iter().enumerate().map(|(at, ready)| ready.map_err(|error| at_position(error, at))).collect();
+        let ready = self.all_ready(submissions, |_core, bytes| bytes).await.and_then(|ready| {
+            let placed = ready.into_iter().enumerate().map(|(at, ready)| ready.map_err(|error| at_position(error, at)));
+            placed.collect::<Result<Vec<_>, _>>()
+        });
         let accepted = ready.and_then(|ready| self.shared.core.lock().accept_all(ready));
         let (ids, _) = self.counted(accepted)?;
         self.shared.work.notify_one();
@@ -121,15 +123,20 @@ impl<E: TaskExecutor> TaskManager<E> {
         Ok(ids)
     }
 
-    /// Each submission checked and prepared, in order; large ones beside the runtime's threads.
-    async fn all_ready(&self, submissions: Vec<Submission>) -> Result<Vec<Result<Ready, TaskError>>, TaskError> {
+    /// Each submission checked and prepared, in order; many bytes of them beside the runtime's threads, where `counted` of them count as open.
+    async fn all_ready(
+        &self,
+        submissions: Vec<Submission>,
+        counted: impl FnOnce(&Core, u64) -> u64,
+    ) -> Result<Vec<Result<Ready, TaskError>>, TaskError> {
         let ready = |shared: &Shared<E>, submissions: Vec<Submission>| {
             submissions.into_iter().map(|submission| shared.ready(submission)).collect::<Vec<_>>()
         };
-        if is_large(&submissions) {
-            return self.shared.beside(move |shared| ready(shared, submissions)).await;
+        if !is_large(&submissions) {
+            return Ok(ready(&self.shared, submissions));
         }
-        Ok(ready(&self.shared, submissions))
+        let bytes = counted(&self.shared.core.lock(), payload_bytes(&submissions));
+        self.shared.beside(bytes, move |shared| ready(shared, submissions)).await
     }
 
     fn counted<T>(&self, accepted: Result<T, TaskError>) -> Result<T, TaskError> {

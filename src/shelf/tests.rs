@@ -132,7 +132,7 @@ async fn a_model_that_a_task_has_claimed_loads_at_once_and_stays() {
     let model_bytes = demand(&shelf).model.unwrap().host_bytes;
     let (shelf, ledger) = shelf_with(model_bytes + 1000);
     let demand = demand(&shelf);
-    let claim = ledger.try_claim(&demand).ok().expect("both fit");
+    let claim = ledger.try_claim(&demand).expect("both fit");
     assert_eq!(ledger.snapshot().host.used, model_bytes + 1000, "the model is booked before it is loaded");
     let pinned = soon(shelf.get("tiny-bert", demand.model.as_ref())).await.unwrap();
     assert_eq!(ledger.snapshot().host.used, model_bytes + 1000, "and not again by its load");

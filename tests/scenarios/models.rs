@@ -128,7 +128,7 @@ fn a_task_waits_for_the_memory_of_its_model_as_long_as_it_takes() {
     runtime().block_on(async {
         let manager = manager(&executor, &ledger);
         // Memory that something else holds for longer than any retry would take.
-        let other = ledger.try_claim(&ResourceDemand { host_bytes: limit / 2, ..ResourceDemand::default() }).ok().expect("free");
+        let other = ledger.try_claim(&ResourceDemand { host_bytes: limit / 2, ..ResourceDemand::default() }).expect("free");
         let waiting = manager.submit_task(embed(MODELS[0], 8)).await.expect("accepted");
         let given_up = manager.submit_task(embed(MODELS[1], 8)).await.expect("accepted");
         let late = Submission::new(embed(MODELS[2], 8)).deadline(chrono::Utc::now() + chrono::TimeDelta::milliseconds(300));

@@ -128,6 +128,24 @@ impl Core {
         Ok(Verdict::New)
     }
 
+    /// Counts large submissions as open while they are checked. Errors: `DoesNotFit`, `Overloaded` when there is no room for them now.
+    pub(in super::super) fn begin_check(&mut self, bytes: u64) -> Result<(), TaskError> {
+        self.admit_beside("", Load { tasks: 0, bytes }, Load::default())?;
+        self.checking_bytes += bytes;
+        Ok(())
+    }
+
+    /// What of `bytes` there is room for now.
+    pub(in super::super) fn room_of(&self, bytes: u64) -> u64 {
+        let held = self.open.bytes.saturating_add(self.checking_bytes);
+        self.limits.room.bytes_max.saturating_sub(held).min(bytes)
+    }
+
+    /// The submission is checked, or was given up.
+    pub(in super::super) fn end_check(&mut self, bytes: u64) {
+        self.checking_bytes = self.checking_bytes.saturating_sub(bytes);
+    }
+
     fn admit(&mut self, submitter: &str, more: Load) -> Result<(), TaskError> {
         self.admit_beside(submitter, more, Load::default())
     }
@@ -137,6 +155,7 @@ impl Core {
         let room = self.limits.room;
         let mut all = self.open;
         all.add(pending);
+        all.bytes = all.bytes.saturating_add(self.checking_bytes);
         let reason = match admission::admit(room, all, own, more) {
             Ok(()) => return Ok(()),
             Err(Full::Tasks) => format!("{} tasks are open, at most {} may be", all.tasks, room.tasks_max),

@@ -69,6 +69,8 @@ pub(super) struct Core {
     totals: Totals,
     refused: BTreeMap<&'static str, u64>,
     open: Load,
+    /// Bytes of large submissions that are being checked.
+    checking_bytes: u64,
     /// Bytes of ended tasks that are kept because open ones will read their results.
     parked_bytes: u64,
     /// Bytes of values that open tasks took from others by reference, and of those being taken.
@@ -112,6 +114,7 @@ impl Core {
             totals: Totals::default(),
             refused: BTreeMap::new(),
             open: Load::default(),
+            checking_bytes: 0,
             parked_bytes: 0,
             copied_bytes: 0,
             runs: 0,

@@ -44,7 +44,8 @@ impl TaskExecutor for Gated {
 fn manager() -> (Arc<TaskManager<Gated>>, Sender<()>) {
     let (sender, receiver) = channel();
     let gated = Gated { inner: Scripted::new(), gate: Mutex::new(receiver) };
-    (Arc::new(TaskManager::with_options(gated, ManagerOptions::default())), sender)
+    let options = ManagerOptions { open_bytes_max: 1_000_000, ..ManagerOptions::default() };
+    (Arc::new(TaskManager::with_options(gated, options)), sender)
 }
 
 fn large() -> Task {
@@ -97,4 +98,30 @@ async fn a_large_submission_that_is_given_up_or_refused_leaves_nothing() {
     let panics = manager.submit_task(task(json!({ "panic_in_prepare": true, "x": "x".repeat(300_000) }))).await;
     assert_eq!(panics.map_err(|error| error.code()), Err("internal"));
     assert_eq!(manager.stats().totals.submitted, 0);
+}
+
+#[tokio::test]
+async fn a_large_submission_counts_as_open_while_it_is_checked() {
+    let (manager, gate) = manager();
+    let big = || task(json!({ "large": "x".repeat(600_000) }));
+    let mut first = Box::pin(manager.submit_task(big()));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(manager.submit_task(big()).await.map_err(|error| error.code()), Err("overloaded"), "both are not held at once");
+    let outcomes = manager.submit_batch(vec![task(json!({})).into(), task(json!({ "x": "x".repeat(450_000) })).into()]).await;
+    let codes: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().err().map(TaskError::code)).collect();
+    assert_eq!(codes, [None, Some("overloaded")], "each for itself");
+    // Given up, it counts until it has really been checked.
+    drop(first);
+    assert_eq!(manager.submit_task(big()).await.map_err(|error| error.code()), Err("overloaded"));
+    gate.send(()).expect("somebody waits");
+    gate.send(()).expect("somebody will");
+    loop {
+        match manager.submit_task(big()).await {
+            Ok(id) => break assert!(manager.wait(&id).await.is_ok()),
+            Err(error) => assert_eq!(error.code(), "overloaded"),
+        }
+        tokio::task::yield_now().await;
+    }
+    let never = manager.submit_task(task(json!({ "x": "x".repeat(2_000_000) }))).await;
+    assert_eq!(never.map_err(|error| error.code()), Err("does_not_fit"));
 }
