@@ -59,14 +59,16 @@ async fn the_least_recently_used_model_makes_room_and_a_pinned_one_stays() {
 
 /// Polls a caller until the condition holds; it has to wait all the while.
 async fn until_pending<F: Future + Unpin>(caller: &mut F, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        assert!(futures_util::poll!(&mut *caller).is_pending());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        if condition() {
-            break;
+    soon(async {
+        loop {
+            assert!(futures_util::poll!(&mut *caller).is_pending());
+            if condition() {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-    }
-    assert!(condition(), "never happened");
+    })
+    .await;
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {

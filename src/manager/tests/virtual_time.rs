@@ -254,8 +254,13 @@ fn a_reservation_that_nobody_can_meet_gives_way() {
 fn idle_memory_goes_to_a_task_that_a_steady_stream_would_pass_for_ever() {
     let mut world = World::new(100);
     world.idle = world.ledger.try_claim(&ResourceDemand { host_bytes: 50, ..ResourceDemand::default() }).ok();
-    let sized = |host_bytes| Work { demand: ResourceDemand { host_bytes, threads: 1, ..ResourceDemand::default() }, ..work("same") };
-    // With any small task beside it, giving back what is idle would not be enough.
+    let sized = |host_bytes| Work {
+        demand: ResourceDemand { host_bytes, threads: 1, ..ResourceDemand::default() },
+        takes_ns: 20 * MS,
+        ..work("same")
+    };
+    // One of them always runs, and with any beside it giving back what is idle would not be enough.
+    world.submit(sized(10));
     let large = world.submit(sized(95));
     for at in 1..300 {
         world.run_until(at * 10 * MS);
