@@ -175,6 +175,12 @@ impl Budget {
         Ok(())
     }
 
+    /// The account that is too full for the demand now; books nothing.
+    #[must_use]
+    pub fn shortage(&self, demand: &ResourceDemand) -> Option<Shortage> {
+        self.check(demand, self.missing(demand), |account| account.used).err()
+    }
+
     /// Takes a booked demand back: the same demand that was claimed, once.
     pub fn release(&mut self, demand: &ResourceDemand) {
         let threads = self.clamped_threads(demand);

@@ -32,6 +32,12 @@ impl Ledger {
         Ok(Claim { ledger: self.clone(), demand: demand.clone() })
     }
 
+    /// The account that is too full for the demand now. Claims nothing, so that nobody is woken.
+    #[must_use]
+    pub fn shortage(&self, demand: &ResourceDemand) -> Option<Shortage> {
+        self.inner.budget.lock().shortage(demand)
+    }
+
     /// Errors when even an idle worker could not meet the demand: `DoesNotFit`, or `DeviceUnavailable` for a device that is not there.
     pub fn check_can_ever_fit(&self, demand: &ResourceDemand) -> Result<(), TaskError> {
         self.inner.budget.lock().check_can_ever_fit(demand)

@@ -15,7 +15,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -33,8 +32,6 @@ use crate::task::{DeviceClass, MemoryShare, ModelDemand, ResourceDemand, TaskErr
 
 /// Models that may be loaded or loading at once.
 pub const SHELF_MODELS_MAX: usize = 64;
-/// When to ask again while every place for a model is in use.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// How a shelf finds, places and bounds models.
 #[derive(Clone, Debug)]
@@ -107,10 +104,18 @@ impl Shelf {
     /// The model of that name, loaded if it is not: one load at a time, whose end all callers share. `priced` is what the caller's demand says of it.
     ///
     /// Where that is not claimed yet the load waits for memory: idle models are evicted where that helps, and every release is a new chance.
-    /// Errors: `ModelMissing`, `ModelUnsupported`, `ModelCorrupt` (also for files that grew since they were priced); `DoesNotFit` when it never fits;
-    /// `Overloaded` when [`SHELF_MODELS_MAX`] models are in use. Dropping the future gives up the wait; a load that has begun ends and is kept.
+    /// While [`SHELF_MODELS_MAX`] models are in use another one waits for a place.
+    /// Errors: `ModelMissing`, `ModelUnsupported`, `ModelCorrupt` (also for files that grew since they were priced); `DoesNotFit` when it never fits.
+    /// Dropping the future gives up the wait; a load that has begun ends and is kept.
     pub async fn get(&self, name: &str, priced: Option<&ModelDemand>) -> Result<Pinned, TaskError> {
-        let pin = self.pin(name)?;
+        let pin = loop {
+            // Made before the attempt, so that no place is missed that is free between the two.
+            let released = self.inner.ledger.released();
+            match self.pin(name) {
+                Some(pin) => break pin,
+                None => released.await,
+            }
+        };
         match self.model_of(name, &pin, priced).await {
             Ok(model) => Ok(Pinned::new(pin, model)),
             Err(error) => {
@@ -221,18 +226,18 @@ impl Shelf {
         Unload::Unloaded(bytes)
     }
 
-    /// The slot of a name with one more pin. The first pin of a slot is taken only under the lock, so what is unpinned under it may go.
-    fn pin(&self, name: &str) -> Result<Pin, TaskError> {
+    /// The slot of a name with one more pin; `None` while every place is in use. The first pin of a slot is taken only under the lock, so what is unpinned under it may go.
+    fn pin(&self, name: &str) -> Option<Pin> {
         let mut slots = self.inner.slots.lock();
         if slots.len() >= SHELF_MODELS_MAX {
             // Places of loads that nobody waits for any more.
             slots.retain(|_, slot| slot.pin_count() > 0 || slot.with(|_| ()).is_some());
         }
         if !slots.contains_key(name) && slots.len() >= SHELF_MODELS_MAX && !self.evict(&mut slots, &|_| 1, 1) {
-            return Err(TaskError::Overloaded { retry_after: RETRY_AFTER, reason: format!("{SHELF_MODELS_MAX} models are in use") });
+            return None;
         }
         let slot = slots.entry(name.to_owned()).or_insert_with(|| Arc::new(Slot::new(self.inner.ledger.clone())));
-        Ok(Slot::pin(slot, self.inner.uses.fetch_add(1, Ordering::Relaxed)))
+        Some(Slot::pin(slot, self.inner.uses.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Lets go of a place; if nothing came of it and nobody else wants it, it is free again.
@@ -268,7 +273,7 @@ impl Shelf {
 
     /// Evicts idle models for a task that waits for `demand`. Nothing is evicted where that would not help.
     pub fn make_room(&self, demand: &ResourceDemand) {
-        if let Err(shortage) = self.inner.ledger.try_claim(demand).map(drop) {
+        if let Some(shortage) = self.inner.ledger.shortage(demand) {
             // Where idle models are not enough the task waits on.
             let _enough = self.evict_for(demand, &shortage);
         }

@@ -318,3 +318,24 @@ async fn idle_models_make_room_for_a_task_that_nothing_else_could_help() {
     shelf.make_room(&demand);
     assert!(ledger.try_claim(&demand).is_ok() && shelf.loaded().is_empty());
 }
+
+#[tokio::test]
+async fn asking_for_room_that_is_there_wakes_nobody() {
+    let (shelf, ledger) = shelf_with(1 << 30);
+    drop(shelf.get("tiny-bert", None).await.unwrap());
+    let mut released = Box::pin(ledger.released());
+    assert!(futures_util::poll!(&mut released).is_pending());
+    shelf.make_room(&ResourceDemand { host_bytes: 1 << 20, ..ResourceDemand::default() });
+    assert!(futures_util::poll!(&mut released).is_pending() && shelf.loaded().len() == 1);
+}
+
+#[tokio::test]
+async fn a_model_waits_for_a_place_while_every_one_is_in_use() {
+    let (shelf, _) = shelf_with(1 << 30);
+    let mut pins: Vec<Pin> = (0..SHELF_MODELS_MAX).map(|number| shelf.pin(&format!("in-use-{number}")).unwrap()).collect();
+    let mut waiting = Box::pin(shelf.get("tiny-bert", None));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    assert!(shelf.pin("tiny-bert").is_none());
+    pins.pop();
+    soon(waiting).await.map(drop).unwrap();
+}

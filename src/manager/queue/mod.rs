@@ -175,7 +175,8 @@ impl Queue {
     /// something which no running task could give back.
     #[must_use]
     pub fn stuck(&self) -> Option<Slot> {
-        let reserved = self.reserved.filter(|reserved| reserved.short != Short::Threads).map(|reserved| reserved.slot);
+        let reserved =
+            self.reserved.filter(|reserved| !matches!(reserved.short, Short::Threads | Short::Submitter)).map(|reserved| reserved.slot);
         let alone = |(_, short): &&(Slot, Short)| *short != Short::Threads && self.running_against(*short) == 0;
         reserved.or_else(|| self.held_back.iter().find(alone).map(|(slot, _)| *slot))
     }
@@ -298,7 +299,7 @@ impl Queue {
                 self.take(reserved.slot);
                 return Some(reserved.slot);
             }
-            Err(short) if reserved.asks && self.running_against(short) == 0 => {
+            Err(short) if (reserved.asks || short == Short::Submitter) && self.running_against(short) == 0 => {
                 // Nothing that runs could make room: it gives way and is passed for another while.
                 self.passed_ns.insert(reserved.slot, now_ns);
                 self.reserved = None;
