@@ -298,9 +298,8 @@ fn resident_bytes(weights: u64, tokenizer_file: u64) -> u64 {
     weights + weights / 50 + tokenizer_file * 11 + (4 << 20)
 }
 
-/// Memory that loading the model in `folder` will hold, from its tables alone. Errors: as [`EncoderPlan::read`].
-pub fn estimate_bytes(folder: &Path) -> Result<u64, ModelError> {
-    let plan = EncoderPlan::read(folder)?;
+/// Memory that loading a model will hold, from its tables alone. Errors: weights that are missing or whose tables are damaged.
+pub fn estimate_bytes(plan: &EncoderPlan) -> Result<u64, ModelError> {
     let weights = crate::weights::memory_bytes(&weight_files(&plan.transformer)?)?;
     let tokenizer = std::fs::metadata(plan.transformer.join("tokenizer.json")).map_or(0, |about| about.len());
     Ok(resident_bytes(weights + plan.config.derived_bytes, tokenizer))

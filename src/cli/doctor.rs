@@ -47,6 +47,10 @@ pub(crate) fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliE
         json!(plan.memory()),
         format!("{}: {}", format_bytes(plan.memory().bytes), plan.memory().reason),
     ));
+    let split = plan.memory_split();
+    let (tasks, held) = (format_bytes(split.tasks_bytes), format_bytes(split.held_bytes()));
+    let text = format!("{tasks} for tasks and models, {held} for payloads, results, events and bodies");
+    facts.push(fact("picked", "memory split", json!(split), text));
     for reason in &plan.threads().reasons {
         facts.push(fact("picked", "threads", json!(reason), reason.clone()));
     }

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::show::{self, ShowLimits};
 use crate::config::WorkerLayer;
 use crate::resource::format_bytes;
-use crate::shelf::task_error;
+use crate::shelf::{find_error, task_error};
 use crate::worker::{HostModel, ModelPlace, host_models, model_source};
 
 /// Arguments of `models`.
@@ -141,7 +141,10 @@ fn pull(model: &str, _source: &SourceOptions, _session: &mut Session) -> Result<
 }
 
 fn found(model: &str, source: &SourceOptions) -> Result<ModelFolder, CliError> {
-    source::resolve(model, source).map_err(|error| failed(model, error))
+    source::resolve(model, source).map_err(|error| match error {
+        ModelError::Missing { .. } => find_error(model, error, source).into(),
+        other => failed(model, other),
+    })
 }
 
 fn show_one(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {

@@ -122,6 +122,7 @@ fn greet(worker: &Worker, serving: &Serving<'_>, model: &str, session: &mut Sess
             "device": { "name": worker.device().name(), "reason": worker.device().reason },
             "model": model,
             "memory_limit": plan.memory(),
+            "memory_split": plan.memory_split(),
             "threads": plan.threads(),
         }))?;
         return session.out.flush();
@@ -129,7 +130,8 @@ fn greet(worker: &Worker, serving: &Serving<'_>, model: &str, session: &mut Sess
     let out = &mut session.out;
     let memory = plan.memory();
     out.line(&format!("device    {}", worker.device().reason))?;
-    out.line(&format!("memory    {} for tasks and models: {}", format_bytes(memory.bytes), memory.reason))?;
+    let tasks = format_bytes(plan.memory_split().tasks_bytes);
+    out.line(&format!("memory    {tasks} for tasks and models of {}: {}", format_bytes(memory.bytes), memory.reason))?;
     out.line(&format!("threads   {}", plan.threads().reasons.join("; ")))?;
     out.line(&format!("model     {model}"))?;
     out.line(&format!("api       {url}/v1   docs {url}/docs   metrics {url}/metrics"))?;

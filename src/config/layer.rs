@@ -29,7 +29,7 @@ pub struct WorkerLayer {
     #[arg(long, env = "TALLOW_DEVICE", value_name = "DEVICE", value_parser = checks::device, global = true)]
     #[serde(deserialize_with = "checks::file::device")]
     pub device: Option<String>,
-    /// Most memory that tasks and models may hold together: 8GiB, 50% or auto [default: auto, 80 % of what this process may use]
+    /// Most memory that tasks, models, payloads and results may hold together: 8GiB, 50% or auto [default: auto, 80 % of what this process may use]
     #[arg(long, env = "TALLOW_MEMORY_LIMIT", value_name = "SIZE", value_parser = checks::memory_limit, global = true)]
     #[serde(deserialize_with = "checks::file::memory_limit")]
     pub memory_limit: Option<MemoryLimit>,

@@ -22,7 +22,7 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct WorkerSettings {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: String,
-    /// Bound on what tasks and models hold together.
+    /// Bound on what the worker holds: tasks, models, payloads, results.
     pub memory_limit: MemoryLimit,
     /// Compute threads; `None` = the processors the process may use.
     pub threads: Option<usize>,

@@ -122,13 +122,15 @@ impl<S: Send + Sync + 'static> OperationTable<S> {
         let entry = self.find(operation_name(&task.payload.data)?)?;
         let (request, cost) = (entry.prepare)(&task.payload, state)?;
         let parts_bytes: u64 = task.payload.parts.values().map(|part| part.bytes().len() as u64).sum();
-        let payload_bytes = json_bytes(&task.payload.data).saturating_add(parts_bytes);
+        let data_bytes = json_bytes(&task.payload.data);
+        let payload_bytes = data_bytes.saturating_add(parts_bytes);
         let demand = ResourceDemand {
             host_bytes: BASE_TASK_BYTES.saturating_add(payload_bytes).saturating_add(cost.host_bytes),
             threads: if cost.parallel { u32::try_from(thread_count).unwrap_or(u32::MAX) } else { 1 },
             ..ResourceDemand::default()
         };
-        Ok(Prepared::new(demand, ParsedOperation { name: entry.name, request, parallel: cost.parallel }))
+        // What is parsed is no larger than the JSON it is parsed from; parts are shared.
+        Ok(Prepared::new(demand, ParsedOperation { name: entry.name, request, parallel: cost.parallel }).holding(data_bytes))
     }
 
     /// Runs a task on the pool; uses the request that admission parsed, or parses it when there is none.

@@ -149,7 +149,8 @@ impl TaskExecutor for ExecutorRegistry {
     fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
         let entry = self.route(&task.payload.task_type)?;
         let prepared = entry.prepare(task)?;
-        Ok(Prepared::new(prepared.demand, Routed { entry: Arc::clone(entry), request: prepared.request }))
+        let routed = Routed { entry: Arc::clone(entry), request: prepared.request };
+        Ok(Prepared::new(prepared.demand, routed).holding(prepared.request_bytes))
     }
 
     fn reports(&self) -> Vec<ExecutorReport> {

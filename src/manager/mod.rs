@@ -14,6 +14,7 @@ mod events;
 mod handlers;
 pub mod histogram;
 pub mod idempotency;
+mod large;
 mod names;
 mod options;
 pub mod queue;

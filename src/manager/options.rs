@@ -20,9 +20,11 @@ pub type OnShortage = Arc<dyn Fn(&ResourceDemand) + Send + Sync>;
 pub struct ManagerOptions {
     /// Open tasks (waiting, running or backing off); more are refused with `Overloaded`. Default 100,000. One submitter alone may hold eight ninths.
     pub open_tasks_max: usize,
-    /// Bytes of their payloads together; more are refused with `Overloaded`. The same bound holds for the values that they took from others by
-    /// reference (more wait), and for ended tasks kept because open ones will read their results (more are kept as any other). Default 1 GiB.
+    /// Bytes of their payloads together, and of what is parsed of them; more are refused with `Overloaded`. Default 1 GiB.
     pub open_bytes_max: u64,
+    /// Bytes of the values that open tasks took from others by reference, all together (more wait), and as many again of ended tasks that are kept
+    /// because open ones will read their results (more are kept as any other). Default 1 GiB.
+    pub graph_bytes_max: u64,
     /// Runs at once, those that join an engine's batch (`threads: 0`) included; more wait. Default 4,096.
     pub running_max: usize,
     /// Runs of one submitter at once; more wait. Default 1,024.
@@ -51,7 +53,7 @@ pub struct ManagerOptions {
     pub reference_bytes_max: u64,
     /// What tasks claim from. `None`: host memory as the executor's `max_memory_mb` says, or [`HOST_BYTES_DEFAULT`], and one thread per processor.
     pub ledger: Option<Ledger>,
-    /// Told what a waiting task needs when nothing that runs could make room for it: whoever holds idle memory (loaded models) may give it back.
+    /// Told what a waiting task needs when nothing that runs could make room for it, or when it has been passed for long: whoever holds idle memory (loaded models) may give it back.
     /// Called by the run loop, possibly often; must not block. Default: nobody.
     pub on_shortage: Option<OnShortage>,
     /// Where state changes are written. Default a [`MemoryJournal`].
@@ -65,6 +67,7 @@ impl Default for ManagerOptions {
         Self {
             open_tasks_max: 100_000,
             open_bytes_max: 1024 * 1024 * 1024,
+            graph_bytes_max: 1024 * 1024 * 1024,
             running_max: 4096,
             running_per_submitter_max: 1024,
             age_step: Duration::from_secs(10),

@@ -141,13 +141,14 @@ impl Types {
     }
 }
 
-/// Demands that count as about the same: same type, threads, device and share, and host and device bytes within a factor of two.
+/// Demands that count as about the same: same type, threads, device, share and model, and host and device bytes within a factor of two.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClassKey {
     type_idx: u16,
     threads: u8,
     device: DeviceClass,
     share: Option<Arc<str>>,
+    model: Option<Arc<str>>,
     host_log2: u8,
     device_log2: u8,
 }
@@ -174,6 +175,7 @@ impl Classes {
                 && u32::from(key.threads) == demand.threads.min(255)
                 && key.device == demand.device
                 && key.share.as_deref() == demand.share.as_ref().map(|share| &*share.account)
+                && key.model.as_deref() == demand.model.as_ref().map(|model| &*model.name)
                 && key.host_log2 == log2(demand.host_bytes)
                 && key.device_log2 == log2(demand.device_bytes)
         };
@@ -187,6 +189,7 @@ impl Classes {
             threads: demand.threads.min(255) as u8,
             device: demand.device,
             share: demand.share.as_ref().map(|share| share.account.clone()),
+            model: demand.model.as_ref().map(|model| model.name.clone()),
             host_log2: log2(demand.host_bytes),
             device_log2: log2(demand.device_bytes),
         };

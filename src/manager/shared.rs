@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::core::{Core, Needs, Ready, Replay, Resolve, Resolved};
@@ -27,6 +27,9 @@ pub const LABEL_COUNT_MAX: usize = 32;
 /// Longest name or value of a label, in bytes.
 pub const LABEL_BYTES_MAX: usize = 256;
 
+/// Large submissions that are checked and parsed at once; more wait in their order.
+const LARGE_AT_ONCE: usize = 4;
+
 /// The manager behind its handle.
 pub(super) struct Shared<E> {
     pub executor: E,
@@ -45,6 +48,8 @@ pub(super) struct Shared<E> {
     pub waiting_feeds: Mutex<Vec<Feed>>,
     pub handler_events_missed: Arc<AtomicU64>,
     pub handler_failures: Arc<AtomicU64>,
+    /// One permit per large submission that is admitted at once: each may hold several times its payload meanwhile.
+    beside: Arc<Semaphore>,
     /// The account of demands that name none, under the bound that the executor declares.
     own_account: Arc<str>,
 }
@@ -69,8 +74,28 @@ impl<E: TaskExecutor> Shared<E> {
             waiting_feeds: Mutex::new(Vec::new()),
             handler_events_missed: Arc::default(),
             handler_failures: Arc::default(),
+            beside: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             own_account: "executor".into(),
         }
+    }
+
+    /// Runs `work` on submissions that take long to check or to parse on a blocking thread, so that the runtime's threads go on. `bytes` of them
+    /// count as open meanwhile. Errors: `DoesNotFit`, `Overloaded`; `Internal` when the runtime stops.
+    pub(super) async fn beside<T, F>(self: &Arc<Self>, bytes: u64, work: F) -> Result<T, TaskError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        let stopped = |error: &dyn std::fmt::Display| TaskError::internal("the submission could not be checked", error.to_string());
+        self.core.lock().begin_check(bytes)?;
+        let checking = Checking { shared: self.clone(), bytes };
+        let permit = self.beside.clone().acquire_owned().await.map_err(|closed| stopped(&closed))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&checking.shared);
+            drop((checking, permit));
+            done
+        });
+        done.await.map_err(|lost| stopped(&lost))
     }
 
     /// Starts the run loop if it does not run. Errors: `Internal` outside a tokio runtime.
@@ -171,12 +196,25 @@ impl<E: TaskExecutor> Shared<E> {
         let references: &[Reference] = &references;
         let resolved = references::resolve(&body.task, references, self.options.reference_bytes_max, &source);
         let outcome = resolved.and_then(|task| {
-            let (prepared, copied_bytes) = (self.prepare(&task)?, json_bytes(&task.payload.data));
+            let prepared = self.prepare(&task)?;
+            let copied_bytes = json_bytes(&task.payload.data).saturating_add(prepared.request_bytes);
             Ok(Resolved { task, prepared, copied_bytes })
         });
         self.core.lock().resolved(slot, task_id, outcome);
         self.work.notify_one();
         self.ended.notify_waiters();
+    }
+}
+
+/// Large submissions that are checked: they count as open until this is dropped, also when nobody waits for them any more.
+struct Checking<E> {
+    shared: Arc<Shared<E>>,
+    bytes: u64,
+}
+
+impl<E> Drop for Checking<E> {
+    fn drop(&mut self) {
+        self.shared.core.lock().end_check(self.bytes);
     }
 }
 

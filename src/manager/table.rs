@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::admission::Load;
 use super::chunked::Chunked;
 use super::queue::Slot;
 use super::references::Reference;
@@ -34,6 +35,11 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// What it holds while it is open: its payload and what is parsed of it.
+    pub(super) fn load(&self) -> Load {
+        Load { tasks: 1, bytes: self.bytes.saturating_add(self.prepared.request_bytes) }
     }
 
     /// True while another task still needs this one's result.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::core::{Mode, Wait, at_position};
+use super::core::{Core, Mode, Ready, Wait, at_position};
 use super::events::{EventCursor, EventReader};
 use super::handlers::{self, FeedCounts};
+use super::large::{is_large, payload_bytes};
 use super::options::ManagerOptions;
 use super::shared::Shared;
 use super::views::{DrainReport, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ManagerStats, StatusKind, StatusView, TaskFilter, TaskSummary};
@@ -58,7 +59,14 @@ impl<E: TaskExecutor> TaskManager<E> {
     /// dependency that this submitter has not submitted.
     pub async fn submit(&self, submission: Submission) -> Result<TaskId, TaskError> {
         self.shared.ensure_started()?;
-        let accepted = self.shared.ready(submission).and_then(|ready| {
+        let ready = match is_large(std::slice::from_ref(&submission)) {
+            false => self.shared.ready(submission),
+            true => {
+                let bytes = payload_bytes(std::slice::from_ref(&submission));
+                self.shared.beside(bytes, move |shared| shared.ready(submission)).await.and_then(|ready| ready)
+            }
+        };
+        let accepted = ready.and_then(|ready| {
             let mut core = self.shared.core.lock();
             let (task_id, slot) = core.accept(ready)?;
             Ok((task_id, slot.is_some_and(|slot| core.concerns_loop(slot))))
@@ -73,10 +81,13 @@ impl<E: TaskExecutor> TaskManager<E> {
 
     /// Accepts or refuses each task by itself, in order, under one hold of the lock. A batch of 1,000 counts as 1,000 tasks.
     pub async fn submit_batch(&self, submissions: Vec<Submission>) -> Vec<Result<TaskId, TaskError>> {
-        if let Err(error) = self.shared.ensure_started() {
-            return submissions.iter().map(|_| Err(error.clone())).collect();
-        }
-        let ready: Vec<_> = submissions.into_iter().map(|submission| self.shared.ready(submission)).collect();
+        let count = submissions.len();
+        let ready = match self.shared.ensure_started() {
+            // What has no room any more is refused task by task below.
+            Ok(()) => self.all_ready(submissions, |core, bytes| core.room_of(bytes)).await,
+            Err(error) => Err(error),
+        };
+        let ready = ready.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect());
         let mut outcomes = Vec::with_capacity(ready.len());
         {
             let mut core = self.shared.core.lock();
@@ -101,16 +112,31 @@ impl<E: TaskExecutor> TaskManager<E> {
     /// Errors: the first task's error, with `tasks[i].` before its field; `InvalidPayload` for a circle. Then nothing is kept.
     pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<TaskId>, TaskError> {
         self.shared.ensure_started()?;
-        let ready: Result<Vec<_>, _> = submissions
-            .into_iter()
-            .enumerate()
-            .map(|(at, submission)| self.shared.ready(submission).map_err(|error| at_position(error, at)))
-            .collect();
+        let ready = self.all_ready(submissions, |_core, bytes| bytes).await.and_then(|ready| {
+            let placed = ready.into_iter().enumerate().map(|(at, ready)| ready.map_err(|error| at_position(error, at)));
+            placed.collect::<Result<Vec<_>, _>>()
+        });
         let accepted = ready.and_then(|ready| self.shared.core.lock().accept_all(ready));
         let (ids, _) = self.counted(accepted)?;
         self.shared.work.notify_one();
         self.acknowledge(&ids).await?;
         Ok(ids)
+    }
+
+    /// Each submission checked and prepared, in order; many bytes of them beside the runtime's threads, where `counted` of them count as open.
+    async fn all_ready(
+        &self,
+        submissions: Vec<Submission>,
+        counted: impl FnOnce(&Core, u64) -> u64,
+    ) -> Result<Vec<Result<Ready, TaskError>>, TaskError> {
+        let ready = |shared: &Shared<E>, submissions: Vec<Submission>| {
+            submissions.into_iter().map(|submission| shared.ready(submission)).collect::<Vec<_>>()
+        };
+        if !is_large(&submissions) {
+            return Ok(ready(&self.shared, submissions));
+        }
+        let bytes = counted(&self.shared.core.lock(), payload_bytes(&submissions));
+        self.shared.beside(bytes, move |shared| ready(shared, submissions)).await
     }
 
     fn counted<T>(&self, accepted: Result<T, TaskError>) -> Result<T, TaskError> {

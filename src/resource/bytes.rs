@@ -85,7 +85,7 @@ pub fn format_bytes(bytes: u64) -> String {
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
-/// How much host memory tasks and models may hold together, as it was asked for.
+/// How much host memory the worker may hold, as it was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryLimit {
     /// 80 % of what this process may use, and not more than is free now.
@@ -127,7 +127,7 @@ impl fmt::Display for MemoryLimit {
 /// A memory limit in bytes, with the sentence that explains it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ResolvedMemoryLimit {
-    /// Host bytes that tasks and models may hold together.
+    /// Host bytes that the worker may hold.
     pub bytes: u64,
     /// Where the number comes from.
     pub reason: String,

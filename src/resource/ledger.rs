@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Budget, BudgetLimits, Shortage};
-use crate::task::{ResourceDemand, TaskError};
+use crate::task::{ModelDemand, ResourceDemand, TaskError};
 
 /// The worker's accounts, shared by the manager (tasks) and the shelf (models). Cloning shares them.
 #[derive(Clone)]
@@ -32,9 +32,26 @@ impl Ledger {
         Ok(Claim { ledger: self.clone(), demand: demand.clone() })
     }
 
+    /// The account that is too full for the demand now. Claims nothing, so that nobody is woken.
+    #[must_use]
+    pub fn shortage(&self, demand: &ResourceDemand) -> Option<Shortage> {
+        self.inner.budget.lock().shortage(demand)
+    }
+
     /// Errors when even an idle worker could not meet the demand: `DoesNotFit`, or `DeviceUnavailable` for a device that is not there.
     pub fn check_can_ever_fit(&self, demand: &ResourceDemand) -> Result<(), TaskError> {
         self.inner.budget.lock().check_can_ever_fit(demand)
+    }
+
+    /// How many live claims name this model.
+    #[must_use]
+    pub fn model_claims(&self, model: &ModelDemand) -> u64 {
+        self.inner.budget.lock().model_claims(model)
+    }
+
+    /// Wakes whoever waits for a release: memory that was in use may now be had from its holder.
+    pub fn wake(&self) {
+        self.inner.released.notify_waiters();
     }
 
     /// A copy of the accounts.

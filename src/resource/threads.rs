@@ -40,9 +40,10 @@ impl ThreadPlan {
         // Two hyper-threads of a core share its multipliers, so matrix products gain nothing from the second.
         let cores = compute.min(cpus.cores.max(1));
         let (candle, why_candle) = pick("candle_threads", flags.candle, cores, "one per core, within the compute threads")?;
-        // Waiting for sockets and timers keeps few threads busy; the quarter leaves the processors to the compute threads.
-        let few = (cpus.usable / 4).clamp(1, 8);
-        let (runtime, why_runtime) = pick("runtime_threads", flags.runtime, few, "a quarter of the usable processors, 1 to 8")?;
+        // Waiting for sockets and timers keeps few threads busy; the quarter leaves the processors to the compute threads. With one thread alone, a call
+        // that takes a moment would hold up every other.
+        let few = (cpus.usable / 4).clamp(2, 8);
+        let (runtime, why_runtime) = pick("runtime_threads", flags.runtime, few, "a quarter of the usable processors, 2 to 8")?;
         let reasons = vec![
             format!("compute: {compute}, {why_compute}"),
             format!("candle: {candle}, {why_candle}"),

@@ -1,15 +1,18 @@
-//! Finding, sizing and reading a model: the part of the shelf that blocks.
+//! Finding, pricing and reading a model: the part of the shelf that blocks.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use tallow_models::builtin::{self, BuiltinEmbedder};
 use tallow_models::device::{self, DeviceKind};
 use tallow_models::encoder::{EncoderPlan, estimate_bytes};
 use tallow_models::source::{SourceOptions, resolve};
-use tallow_models::{Abilities, Ability, Embedder as _, EmbedderInfo, Encoder, Model, ModelError};
+use tallow_models::{Abilities, Ability, EmbedderInfo, Encoder, Model};
 
-use super::{Loaded, Shelf};
-use crate::task::{DeviceClass, ResourceDemand, TaskError};
+use super::errors::{find_error, found_error, incomplete_error, task_error};
+use crate::task::{DeviceClass, ModelDemand, ResourceDemand, TaskError};
+
+/// Host bytes of a model whose weights lie on another device: its vocabulary.
+const VOCABULARY_BYTES: u64 = 32 << 20;
 
 /// What a task's price needs to know of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +29,16 @@ pub struct ModelSketch {
     pub label_count: usize,
     /// Entries of its vocabulary.
     pub vocabulary: usize,
+    /// Host memory it holds while it is loaded.
+    pub host_bytes: u64,
+    /// Device memory it holds while it is loaded.
+    pub device_bytes: u64,
 }
 
 impl ModelSketch {
-    pub(super) fn of(info: &EmbedderInfo) -> Self {
+    /// A model that is loaded under `claimed`.
+    pub(super) fn of(info: &EmbedderInfo, claimed: &ResourceDemand) -> Self {
+        let (host_bytes, device_bytes) = claimed.model.as_ref().map_or((0, 0), |model| (model.host_bytes, model.device_bytes));
         Self {
             dimensions: info.dimensions,
             max_tokens: info.max_tokens,
@@ -37,6 +46,37 @@ impl ModelSketch {
             abilities: info.abilities,
             label_count: info.labels.len(),
             vocabulary: info.vocabulary,
+            host_bytes,
+            device_bytes,
+        }
+    }
+
+    fn of_builtin() -> Self {
+        Self {
+            dimensions: builtin::DIMENSIONS,
+            max_tokens: None,
+            working_bytes_per_token: 64,
+            abilities: Abilities::default().with(Ability::Embed),
+            label_count: 0,
+            vocabulary: 0,
+            host_bytes: builtin::MEMORY_BYTES,
+            device_bytes: 0,
+        }
+    }
+
+    /// A model that is planned to hold `bytes`: on the host, or on a device beside its vocabulary.
+    fn of_plan(plan: &EncoderPlan, bytes: u64, device: DeviceClass) -> Self {
+        let max_tokens = plan.max_tokens(None);
+        let (host_bytes, device_bytes) = if device == DeviceClass::Host { (bytes, 0) } else { (VOCABULARY_BYTES, bytes) };
+        Self {
+            dimensions: plan.pooling.width(plan.config.hidden),
+            max_tokens: Some(max_tokens),
+            working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
+            abilities: plan.abilities(),
+            label_count: plan.head.labels.len(),
+            vocabulary: plan.config.vocab,
+            host_bytes,
+            device_bytes,
         }
     }
 
@@ -45,76 +85,40 @@ impl ModelSketch {
     pub fn tokens_max(&self, bytes: usize) -> u64 {
         (bytes as u64 + 8).min(self.max_tokens.map_or(u64::MAX, |limit| limit as u64))
     }
-}
 
-/// A model's error as the task's, with the model's name.
-#[must_use]
-pub fn task_error(model: &str, error: ModelError) -> TaskError {
-    let model = model.chars().take(200).collect::<String>();
-    match error {
-        ModelError::Missing { reason } => {
-            let reason = format!("{reason}; `tallow models pull {model}` fetches it from the hub");
-            TaskError::ModelMissing { model, reason }
-        }
-        ModelError::Unsupported { reason } => TaskError::ModelUnsupported { model, reason },
-        ModelError::Corrupt { .. } | ModelError::NonFinite => TaskError::ModelCorrupt { model, reason: error.to_string() },
-        ModelError::Input { reason } => TaskError::invalid("texts", reason),
-        ModelError::Stopped => TaskError::Cancelled { reason: "the work was stopped".into() },
-        ModelError::Device { device, reason } => TaskError::DeviceUnavailable { device, reason },
-        other => TaskError::internal(format!("model `{model}` failed"), other.to_string()),
+    /// True when the model holds no more than was claimed for it.
+    pub(super) fn fits_into(&self, claimed: &ModelDemand) -> bool {
+        self.host_bytes <= claimed.host_bytes && self.device_bytes <= claimed.device_bytes
     }
 }
 
-/// An error of the name or the files: a bad name is the `model` field's fault.
-fn found_error(model: &str, error: ModelError) -> TaskError {
-    match error {
-        ModelError::Input { reason } => TaskError::invalid("model", reason),
-        other => task_error(model, other),
-    }
+/// A model that is on this host.
+pub(super) struct Found {
+    /// Where its files lie; `None` for the built-in one.
+    folder: Option<PathBuf>,
+    pub(super) sketch: ModelSketch,
 }
 
-pub(super) fn sketch(name: &str, source: &SourceOptions) -> Result<ModelSketch, TaskError> {
+/// Finds and prices a model from its small files.
+pub(super) fn find(name: &str, source: &SourceOptions, device: DeviceClass) -> Result<Found, TaskError> {
     if name == builtin::NAME {
-        let abilities = Abilities::default().with(Ability::Embed);
-        let dimensions = builtin::DIMENSIONS;
-        return Ok(ModelSketch { dimensions, max_tokens: None, working_bytes_per_token: 64, abilities, label_count: 0, vocabulary: 0 });
+        return Ok(Found { folder: None, sketch: ModelSketch::of_builtin() });
     }
-    let plan = resolve(name, source).and_then(|found| EncoderPlan::read(&found.folder)).map_err(|error| found_error(name, error))?;
-    let max_tokens = plan.max_tokens(None);
-    Ok(ModelSketch {
-        dimensions: plan.pooling.width(plan.config.hidden),
-        max_tokens: Some(max_tokens),
-        working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
-        abilities: plan.abilities(),
-        label_count: plan.head.labels.len(),
-        vocabulary: plan.config.vocab,
-    })
+    let found = resolve(name, source).map_err(|error| find_error(name, error, source))?;
+    let priced = EncoderPlan::read(&found.folder).and_then(|plan| Ok(ModelSketch::of_plan(&plan, estimate_bytes(&plan)?, device)));
+    let sketch = priced.map_err(|error| incomplete_error(&found, error, source))?;
+    Ok(Found { folder: Some(found.folder), sketch })
 }
 
-/// Books and reads a model. Runs on a compute thread.
-pub(super) fn load(shelf: &Shelf, name: &str) -> Result<Loaded, TaskError> {
-    let options = &shelf.inner.options;
-    if name == builtin::NAME {
-        let embedder = BuiltinEmbedder::load().map_err(|error| task_error(name, error))?;
-        let demand = ResourceDemand { host_bytes: embedder.info().memory_bytes, share: options.share.clone(), ..ResourceDemand::default() };
-        let claim = shelf.claim(&demand)?;
-        return Ok(Loaded { model: Arc::new(Model::Static(Box::new(embedder))), claim });
-    }
+/// Reads a model that is booked. Runs on a compute thread.
+pub(super) fn load(name: &str, found: &Found, device: DeviceClass) -> Result<Model, TaskError> {
     let failed = |error| found_error(name, error);
-    let found = resolve(name, &options.source).map_err(failed)?;
-    let bytes = estimate_bytes(&found.folder).map_err(failed)?;
-    let claim = shelf.claim(&model_demand(bytes, options.device, options.share.clone()))?;
-    let device = device::open(device_kind(options.device)).map_err(failed)?;
-    let encoder = Encoder::load(&found.folder, name, &device).map_err(failed)?;
-    Ok(Loaded { model: Arc::new(Model::Encoder(Box::new(encoder))), claim })
-}
-
-/// On the host a model holds host bytes; on another device its weights lie there, and the host keeps the vocabulary.
-fn model_demand(bytes: u64, device: DeviceClass, share: Option<crate::task::MemoryShare>) -> ResourceDemand {
-    match device {
-        DeviceClass::Host => ResourceDemand { host_bytes: bytes, share, ..ResourceDemand::default() },
-        other => ResourceDemand { host_bytes: 32 << 20, device_bytes: bytes, device: other, share, ..ResourceDemand::default() },
-    }
+    let Some(folder) = &found.folder else {
+        let embedder = BuiltinEmbedder::load().map_err(|error| task_error(name, error))?;
+        return Ok(Model::Static(Box::new(embedder)));
+    };
+    let device = device::open(device_kind(device)).map_err(failed)?;
+    Ok(Model::Encoder(Box::new(Encoder::load(folder, name, &device).map_err(failed)?)))
 }
 
 fn device_kind(device: DeviceClass) -> DeviceKind {

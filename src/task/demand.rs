@@ -31,19 +31,32 @@ pub struct MemoryShare {
     pub limit_bytes: u64,
 }
 
+/// A model that a task needs in memory. Its bytes are booked once, however many claims name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelDemand {
+    /// Whose model it is: the same name may mean another model elsewhere.
+    pub owner: u64,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Host memory that it holds while it is loaded, in bytes.
+    pub host_bytes: u64,
+    /// Device memory that it holds while it is loaded, in bytes.
+    pub device_bytes: u64,
+}
+
 /// What a task needs to run; the manager claims all of it before the task starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceDemand {
-    /// Host memory at its peak, in bytes, the payload included.
+    /// Host memory at its peak, in bytes, the payload included and the model not.
     pub host_bytes: u64,
-    /// Device memory at its peak, in bytes.
+    /// Device memory at its peak, in bytes, the model's not included.
     pub device_bytes: u64,
     /// Compute threads it keeps busy; 0 for work that joins a batch of an engine.
     pub threads: u32,
     /// Where it runs.
     pub device: DeviceClass,
-    /// The model it pins, if any.
-    pub model: Option<Arc<str>>,
+    /// The model it uses, if any, beside the bytes above: claimed with them, so that a task that runs never waits for its model's memory.
+    pub model: Option<ModelDemand>,
     /// The executor's own memory bound, if it declares one.
     pub share: Option<MemoryShare>,
 }

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{ResourceDemand, Task, TaskContext, TaskError, TaskResult, TaskType};
 
 /// Something that executes tasks: a local engine, a registry of them, or a remote worker.
+///
+/// `execute` and `execute_with` run on the threads of the async runtime, which serve every other task and call: they must not block one, be it by
+/// computing for longer than about a millisecond, by reading files or by waiting on a lock. Work that does is sent elsewhere and awaited:
+/// `resource::ComputePool::run` or `run_single` for what computes, `tokio::task::spawn_blocking` for what waits. Work sent away keeps a clone of
+/// [`TaskContext::cancel`], so that it notices a cancel and what it claimed stays accounted for until it returns.
 #[async_trait]
 pub trait TaskExecutor: Send + Sync + 'static {
     /// Runs the task to its end. Binary parts of the answer are inlined as base64 when small and refused when large.
@@ -32,9 +37,10 @@ pub trait TaskExecutor: Send + Sync + 'static {
 
     /// Checks the payload and parses it once, at admission. The parsed request reaches `execute_with` through [`TaskContext::request`].
     ///
-    /// Errors: `InvalidPayload` with the path of the field, `UnsupportedTaskType`, or a model error. Runs on the caller's thread.
+    /// Errors: `InvalidPayload` with the path of the field, `UnsupportedTaskType`, or a model error. Runs on the submitter's thread, and for a payload above 256 KiB
+    /// on a blocking one: it may take the time that parsing takes, and no more.
     fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
-        Ok(Prepared { demand: self.demand(task), request: None })
+        Ok(Prepared { demand: self.demand(task), ..Prepared::default() })
     }
 
     /// What this executor and those behind it tell the world: one entry per executor.
@@ -55,12 +61,21 @@ pub struct Prepared {
     pub demand: ResourceDemand,
     /// The typed request, if the executor parses at admission.
     pub request: Option<Arc<dyn Any + Send + Sync>>,
+    /// Bytes that the typed request holds beside the payload, at most; counted with the payload as long as the task is open.
+    pub request_bytes: u64,
 }
 
 impl Prepared {
     /// A demand with its typed request.
     pub fn new<T: Send + Sync + 'static>(demand: ResourceDemand, request: T) -> Self {
-        Self { demand, request: Some(Arc::new(request)) }
+        Self { demand, request: Some(Arc::new(request)), request_bytes: 0 }
+    }
+
+    /// The same with what the typed request holds beside the payload.
+    #[must_use]
+    pub fn holding(mut self, request_bytes: u64) -> Self {
+        self.request_bytes = request_bytes;
+        self
     }
 }
 

@@ -19,7 +19,7 @@ pub mod vector;
 mod wording;
 
 pub use context::{CancelHandle, INLINE_PARTS_BYTES_MAX, PartSink, TaskContext, TaskSink, execute_inline};
-pub use demand::{BASE_TASK_BYTES, DeviceClass, MemoryShare, ResourceDemand, json_bytes};
+pub use demand::{BASE_TASK_BYTES, DeviceClass, MemoryShare, ModelDemand, ResourceDemand, json_bytes};
 pub use error::TaskError;
 pub use event::{EventError, EventHandler, TaskEvent};
 pub use executor::{ExecutorCapabilities, ExecutorReport, OperationInfo, Prepared, TaskExecutor};

@@ -15,6 +15,7 @@
 //! ```
 
 mod executors;
+mod memory;
 mod models;
 mod plan;
 mod serve;
@@ -33,17 +34,13 @@ use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Led
 use crate::task::{TaskError, TaskExecutor};
 
 pub use executors::{model_source, processor_features};
+pub use memory::MemorySplit;
 pub use models::{HostModel, ModelPlace, host_models};
 pub use plan::WorkerPlan;
 pub use serve::{Serving, ServingError};
 
 /// The manager of a worker: over the registry of its executors.
 pub type WorkerManager = TaskManager<Arc<dyn TaskExecutor>>;
-
-/// Of the memory limit, the share that waiting payloads may hold, and that ended tasks may keep: one eighth each.
-const HELD_SHARE: u64 = 8;
-/// Waiting payloads and kept results get no more than this each, however much memory there is.
-const HELD_BYTES_MAX: u64 = 1 << 30;
 
 /// A worker: everything between a task and its result. Dropping it cancels what runs.
 pub struct Worker {
@@ -69,7 +66,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// What tasks and models may hold together: `auto`, `75%`, `2GiB`. Errors: `InvalidPayload` at `memory_limit`.
+    /// What the worker may hold, divided as [`MemorySplit`] says: `auto`, `75%`, `2GiB`. Errors: `InvalidPayload` at `memory_limit`.
     pub fn memory_limit(mut self, limit: &str) -> Result<Self, TaskError> {
         self.settings.memory_limit = limit.parse::<MemoryLimit>().map_err(|error| TaskError::invalid("memory_limit", error.to_string()))?;
         Ok(self)
@@ -117,7 +114,7 @@ impl Worker {
         let device = plan.settings().device.parse::<DeviceChoice>()?.choose(&DeviceSurvey::take())?;
         let devices = device_key(device.device).into_iter().map(|key| (key, device.free_bytes.unwrap_or(0))).collect::<BTreeMap<_, _>>();
         let threads = u32::try_from(plan.threads().compute).unwrap_or(u32::MAX);
-        let ledger = Ledger::new(&BudgetLimits { host_bytes: plan.memory().bytes, threads, devices });
+        let ledger = Ledger::new(&BudgetLimits { host_bytes: plan.memory_split().tasks_bytes, threads, devices });
         let pool = ComputePool::new(plan.threads().compute)?;
         let (registry, inference) = executors::registry(&plan, &device, &pool, &ledger)?;
         let executor: Arc<dyn TaskExecutor> = registry.clone();
@@ -164,11 +161,14 @@ impl Worker {
 
 fn manager_options(plan: &WorkerPlan, ledger: Ledger, inference: ModelInferenceExecutor) -> ManagerOptions {
     let defaults = ManagerOptions::default();
-    let held_bytes = (plan.memory().bytes / HELD_SHARE).min(HELD_BYTES_MAX);
+    let split = plan.memory_split();
     ManagerOptions {
         open_tasks_max: plan.settings().queue_max.unwrap_or(defaults.open_tasks_max),
-        open_bytes_max: held_bytes,
-        retained_bytes_max: held_bytes,
+        open_bytes_max: split.payload_bytes,
+        graph_bytes_max: split.copied_bytes,
+        reference_bytes_max: split.reference_bytes_max(),
+        retained_bytes_max: split.retained_bytes,
+        event_bytes_max: split.event_bytes,
         ledger: Some(ledger),
         on_shortage: Some(Arc::new(move |demand| inference.make_room(demand))),
         ..defaults

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tallow_models::encoder::estimate_bytes;
+use tallow_models::encoder::{EncoderPlan, estimate_bytes};
 use tallow_models::source::{self, SourceOptions};
 use tallow_models::{ModelError, builtin};
 
@@ -73,7 +73,7 @@ fn described(model: &HostModel, source: &SourceOptions) -> Option<Value> {
         ModelPlace::Cache => "cache",
     };
     let found = source::resolve(&model.name, source).ok()?;
-    let bytes = estimate_bytes(&found.folder).ok()?;
+    let bytes = EncoderPlan::read(&found.folder).and_then(|plan| estimate_bytes(&plan)).ok()?;
     Some(json!({ "name": model.name, "place": place, "revision": found.revision, "memory_bytes": bytes }))
 }
 

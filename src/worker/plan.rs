@@ -2,6 +2,7 @@
 
 use tallow_kernels::threads::{CandleThreadsError, set_candle_threads};
 
+use super::MemorySplit;
 use crate::config::WorkerSettings;
 use crate::resource::{HostProbe, ResolvedMemoryLimit, ThreadFlags, ThreadPlan};
 use crate::task::TaskError;
@@ -60,9 +61,15 @@ impl WorkerPlan {
         &self.threads
     }
 
-    /// What tasks and models may hold together.
+    /// What the worker may hold.
     #[must_use]
     pub fn memory(&self) -> &ResolvedMemoryLimit {
         &self.memory
+    }
+
+    /// What of it tasks and models get, and what is kept for payloads, results, events and bodies.
+    #[must_use]
+    pub fn memory_split(&self) -> MemorySplit {
+        MemorySplit::of(self.memory.bytes)
     }
 }

@@ -14,6 +14,7 @@ use crate::config::ServeSettings;
 use crate::http::{self, AppState, HttpOptions, ServeError};
 use crate::manager::DrainReport;
 use crate::metrics::{Call, Metrics};
+use crate::resource::format_bytes;
 use crate::security::{Access, SecurityError, Token, TokenStore};
 
 /// Why a worker cannot be served.
@@ -67,11 +68,16 @@ impl Worker {
         Ok(Serving { worker: self, listener, address, token, state })
     }
 
-    fn http_options(&self, access: Access, settings: &ServeSettings) -> HttpOptions {
+    pub(super) fn http_options(&self, access: Access, settings: &ServeSettings) -> HttpOptions {
         let mut options = HttpOptions::new(access);
         options.allowed_hosts.clone_from(&settings.allowed_hosts);
-        options.limits.body_bytes_max = usize::try_from(settings.body_bytes_max).unwrap_or(usize::MAX);
-        options.limits.body_bytes_total_max = options.limits.body_bytes_total_max.max(options.limits.body_bytes_max);
+        let body_bytes = self.plan().memory_split().body_bytes;
+        if settings.body_bytes_max > body_bytes {
+            let (asked, limit) = (format_bytes(settings.body_bytes_max), format_bytes(body_bytes));
+            tracing::warn!("bodies may be {limit} and not {asked} large: that is what the memory limit leaves for them");
+        }
+        options.limits.body_bytes_max = usize::try_from(settings.body_bytes_max.min(body_bytes)).unwrap_or(usize::MAX);
+        options.limits.body_bytes_total_max = usize::try_from(body_bytes).unwrap_or(usize::MAX);
         let metrics = Arc::new(Metrics::new());
         let (counted, manager) = (Arc::clone(&metrics), Arc::clone(self.manager()));
         options.metrics = Arc::new(move || counted.render(&manager.stats(), &manager.ledger().snapshot()));
@@ -91,6 +97,7 @@ impl Worker {
             "processors": self.plan().probe().cpus,
             "memory": self.plan().probe().memory,
             "memory_limit": self.plan().memory(),
+            "memory_split": self.plan().memory_split(),
             "threads": self.plan().threads(),
             "instructions": super::processor_features(),
             "device": { "name": self.device().name(), "free_bytes": self.device().free_bytes, "reason": self.device().reason },

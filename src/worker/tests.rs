@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Worker;
+use super::{MemorySplit, Worker};
 use crate::config::{ServeLayer, ServeSettings};
 use crate::task::{Task, TaskError, TaskPriority, TaskType};
 
@@ -23,7 +23,8 @@ async fn a_built_worker_executes_what_is_submitted() {
     let worker = worker();
     let id = worker.manager().submit_task(cosine()).await.expect("accepted");
     assert_eq!(worker.manager().wait(&id).await.expect("a result").output["similarity"], 1.0);
-    assert_eq!(worker.manager().ledger().snapshot().host.limit, 512 << 20);
+    let split = worker.plan().memory_split();
+    assert_eq!(worker.manager().ledger().snapshot().host.limit, split.tasks_bytes);
     assert_eq!(worker.pool().thread_count(), 1);
     let embed = Task::new(TaskType::ModelInference, TaskPriority::Normal, json!({ "operation": "embed", "texts": ["wax"] }));
     let id = worker.manager().submit_task(embed).await.expect("accepted");
@@ -70,4 +71,44 @@ async fn the_default_model_is_listed_once_it_is_loaded() {
     // The key under which the API looks for models.
     assert_eq!(models.iter().map(|model| model["name"].as_str()).collect::<Vec<_>>(), [Some(name.as_str())]);
     assert!(models[0]["digest"].as_str().is_some_and(|digest| digest.len() == 64));
+}
+
+#[test]
+fn everything_that_can_be_held_adds_up_to_the_memory_limit() {
+    for limit in [64 << 20, 100_000_007, 512 << 20, 3 << 30, 16 << 30, 1 << 40] {
+        let MemorySplit { tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes } =
+            MemorySplit::of(limit);
+        let all = [tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes];
+        assert_eq!(all.iter().sum::<u64>(), limit);
+        assert!(all.iter().all(|bytes| *bytes > 0) && tasks_bytes >= limit * 3 / 5, "{limit}: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_bound_of_a_worker_is_its_share_and_what_is_advertised_agrees() {
+    use crate::task::TaskExecutor as _;
+    let worker = worker();
+    let split = worker.plan().memory_split();
+    assert_eq!(split, MemorySplit::of(512 << 20));
+    let options = super::manager_options(&worker.plan, worker.manager().ledger().clone(), worker.inference.clone());
+    assert_eq!(
+        [options.open_bytes_max, options.graph_bytes_max, options.retained_bytes_max, options.event_bytes_max],
+        [split.payload_bytes, split.copied_bytes, split.retained_bytes, split.event_bytes]
+    );
+    assert_eq!(split.copied_bytes, split.parked_bytes, "one option bounds both");
+    assert!(options.reference_bytes_max <= split.copied_bytes, "the first copy may always be made");
+    for report in worker.manager().executor().reports() {
+        assert_eq!(report.capabilities.max_memory_mb, split.tasks_bytes >> 20, "{}", report.name);
+    }
+    // What is parsed of a request is counted beside the payload.
+    let text = "wax ".repeat(100_000);
+    let task = Task::new(TaskType::TextProcessing, TaskPriority::Normal, json!({ "operation": "word_count", "text": text }));
+    let payload_bytes = crate::task::json_bytes(&task.payload.data);
+    let prepared = worker.manager().executor().prepare(&task).expect("a good payload");
+    assert_eq!(prepared.request_bytes, payload_bytes);
+    let mut settings = ServeSettings::resolve(&ServeLayer::default(), &ServeLayer::default());
+    settings.body_bytes_max = 1 << 30;
+    let limits = worker.http_options(crate::security::Access::Open, &settings).limits;
+    let bodies = usize::try_from(split.body_bytes).expect("it fits");
+    assert_eq!((limits.body_bytes_max, limits.body_bytes_total_max), (bodies, bodies));
 }

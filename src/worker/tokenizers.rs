@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use tallow_models::encoder::EncoderPlan;
 use tallow_models::source::{SourceOptions, resolve};
 use tallow_models::text::TextTokenizer as FileTokenizer;
-use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, Sequence, builtin};
+use tallow_models::{BuiltinEmbedder, Embedder as _, Sequence, builtin};
 
-use crate::shelf::task_error;
+use crate::shelf::{find_error, incomplete_error, task_error};
 use crate::task::TaskError;
 use crate::task::text::{ModelToken, TextTokenizer, TokenizerSource};
 
@@ -30,14 +30,15 @@ impl ModelTokenizers {
         Self { source, default_model, loaded: Mutex::default() }
     }
 
-    fn load(&self, name: &str) -> Result<Lent, ModelError> {
+    fn load(&self, name: &str) -> Result<Lent, TaskError> {
+        let failed = |error| task_error(name, error);
         if name == builtin::NAME {
-            return Ok(Lent { name: name.to_owned(), kind: Kind::Builtin(Box::new(BuiltinEmbedder::load()?)) });
+            return Ok(Lent { name: name.to_owned(), kind: Kind::Builtin(Box::new(BuiltinEmbedder::load().map_err(failed)?)) });
         }
-        let folder = resolve(name, &self.source)?.folder;
-        let plan = EncoderPlan::read(&folder)?;
         // Letters keep their case here: offsets point into the text as it was given.
-        let tokenizer = FileTokenizer::read(plan.transformer_folder(), false, plan.config.vocab)?;
+        let read = |plan: EncoderPlan| FileTokenizer::read(plan.transformer_folder(), false, plan.config.vocab);
+        let found = resolve(name, &self.source).map_err(|error| find_error(name, error, &self.source))?;
+        let tokenizer = EncoderPlan::read(&found.folder).and_then(read).map_err(|error| incomplete_error(&found, error, &self.source))?;
         Ok(Lent { name: name.to_owned(), kind: Kind::File(Box::new(tokenizer)) })
     }
 }
@@ -59,7 +60,7 @@ impl TokenizerSource for ModelTokenizers {
             return Ok(known);
         }
         // Loaded outside the lock: two that come at once may both load, and one copy is dropped.
-        let lent = Arc::new(self.load(name).map_err(|error| task_error(name, error))?);
+        let lent = Arc::new(self.load(name)?);
         let mut loaded = self.loaded.lock();
         loaded.retain(|other| other.name != name);
         loaded.push_back(Arc::clone(&lent));

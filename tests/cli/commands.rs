@@ -45,6 +45,9 @@ fn doctor_tells_what_would_be_picked_and_why() {
     let doctor: Value = serde_json::from_str(&home.run(["doctor", "--json"]).ok().stdout).expect("JSON");
     assert!(doctor["host"]["processors"]["usable"].as_u64() >= Some(1), "{doctor}");
     assert!(doctor["picked"]["memory_limit"]["bytes"].as_u64() > Some(0), "{doctor}");
+    let shares = doctor["picked"]["memory_split"].as_object().expect("the shares of the limit");
+    let all: u64 = shares.values().filter_map(Value::as_u64).sum();
+    assert_eq!(Some(all), doctor["picked"]["memory_limit"]["bytes"].as_u64(), "{doctor}");
 }
 
 #[test]

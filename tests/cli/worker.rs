@@ -133,3 +133,20 @@ fn a_taken_port_is_told() {
     let ran = home.run(["serve", "--listen", &address]).exits(1);
     assert!(ran.stderr.contains(&address), "{}", ran.stderr);
 }
+
+#[test]
+fn a_missing_model_shows_directories_to_the_local_command_line_alone() {
+    let home = Home::new();
+    let place = home.path("").display().to_string();
+    let local = home.run(["embed", "wax", "--model", "no/such"]);
+    assert!(local.code != 0 && local.stderr.contains("no/such") && local.stderr.contains(&place), "{}", local.stderr);
+    let server = Server::start(&home, &[]);
+    for operation in [json!({ "operation": "embed", "texts": "wax" }), json!({ "operation": "count_tokens", "texts": "wax" })] {
+        let mut data = operation;
+        data["model"] = json!("no/such");
+        let task = json!({ "type": "model_inference", "data": data }).to_string();
+        let served = home.run(["task", "--url", server.url(), "submit", &task]);
+        assert!(served.code != 0 && served.stderr.contains("model `no/such` is missing"), "{}", served.stderr);
+        assert!(!served.stderr.contains(&place) && !served.stderr.contains("pull"), "{}", served.stderr);
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tallow::{ManagerOptions, Submission, TaskError, TaskId, TaskManager, TaskResult};
 
-use crate::support::{MIB, Scripted, alone, custom, latency, registry, rows, runtime, small_task, soon, task, until};
+use crate::support::{MIB, Scripted, alone, custom, latency, median, registry, rows, runtime, small_task, soon, task, until};
 
 const CAPACITY: usize = 500;
 const CLIENTS: usize = 10;
@@ -172,5 +172,42 @@ fn whoever_comes_back_when_told_gets_in() {
             soon("it ends", manager.wait(id)).await.expect("completes");
         }
         println!("200 tasks through a queue of 40 in {:?}", began.elapsed());
+    });
+}
+
+/// Numbers as JSON of about 30 MB.
+fn large_task() -> tallow::Task {
+    let rows: Vec<Vec<f64>> = (0..3_000).map(|row| (0..1_000).map(|at| f64::from(row * 1_000 + at) + 0.5).collect()).collect();
+    task(tallow::TaskType::VectorComputation, json!({ "operation": "statistics", "vectors": rows }))
+}
+
+#[test]
+fn a_submission_of_30_mb_holds_up_no_small_one() {
+    let _alone = alone();
+    // One thread, so that whatever is done on it is seen by everybody.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let manager = Arc::new(TaskManager::new(registry()));
+        let numbers = rows(10, 4);
+        latency(&*manager, small_task(&numbers)).await;
+        let large = large_task();
+        let submitted = tokio::spawn({
+            let manager = manager.clone();
+            async move { manager.submit_task(large).await }
+        });
+        let mut waits = Vec::new();
+        while !submitted.is_finished() {
+            let began = Instant::now();
+            manager.submit_task(small_task(&numbers)).await.expect("room");
+            tokio::task::yield_now().await;
+            if !submitted.is_finished() {
+                waits.push(began.elapsed());
+            }
+        }
+        submitted.await.expect("it ends").expect("accepted");
+        println!("{} small ones were accepted while the large one was admitted", waits.len());
+        assert!(waits.len() > 10, "only {} were", waits.len());
+        let middle = median(waits);
+        assert!(middle < Duration::from_millis(20), "half of them waited {middle:?} or longer");
     });
 }

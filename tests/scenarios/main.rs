@@ -10,5 +10,6 @@ mod flood;
 mod graph;
 mod library;
 mod memory;
+mod models;
 mod storms;
 mod support;

@@ -112,8 +112,8 @@ fn a_task_that_outlives_its_dependents_does_not_remember_them() {
 fn copies_of_a_large_result_are_bounded() {
     let _alone = alone();
     runtime().block_on(async {
-        // Two hundred copies of 2 MiB would be 400 MiB; the queue may hold 16.
-        let manager = manager(|options| options.open_bytes_max = 16 * MIB);
+        // Two hundred copies of 2 MiB would be 400 MiB; graphs may hold 16.
+        let manager = manager(|options| options.graph_bytes_max = 16 * MIB);
         let source = manager.submit(submission("large")).await.expect("accepted");
         soon("the large result", manager.wait(&source)).await.expect("completes");
         let blockers: Vec<TaskId> =

@@ -175,7 +175,7 @@ impl TaskExecutor for Holder {
     fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
         let mib = task.payload.data["mib"].as_u64().ok_or_else(|| TaskError::invalid("mib", "expected a number"))?;
         let demand = ResourceDemand { host_bytes: mib * MIB, threads: 0, ..ResourceDemand::default() };
-        Ok(Prepared { demand, request: None })
+        Ok(Prepared { demand, ..Prepared::default() })
     }
 }
 

@@ -48,6 +48,9 @@ const PIECES_PER_CHECK: usize = 4_096;
 /// Texts per piece of parallel work: enough that handing them out costs nothing.
 const TEXTS_PER_SPLIT: usize = 16;
 
+/// Bytes that the built-in embedder holds while it is loaded.
+pub const MEMORY_BYTES: u64 = (WEIGHTS.len() + PIECE_COUNT * BYTES_PER_PIECE) as u64;
+
 /// The built-in static embedder. Loading reads the embedded bytes in milliseconds; embedding takes microseconds per sentence.
 pub struct BuiltinEmbedder {
     info: EmbedderInfo,
@@ -208,7 +211,7 @@ fn info() -> EmbedderInfo {
         // Principal components come first, so that a prefix of the token half is an embedding of its own.
         matryoshka: vec![64, 128, TOKEN_DIM],
         similarity: Some("cosine".to_owned()),
-        memory_bytes: (WEIGHTS.len() + PIECE_COUNT * BYTES_PER_PIECE) as u64,
+        memory_bytes: MEMORY_BYTES,
         working_bytes_per_token: 0,
         notes: vec![DESCRIPTION.to_owned()],
         ..EmbedderInfo::default()

@@ -85,7 +85,7 @@ pub fn show(model: &ModelFolder) -> Result<ModelDetails, ModelError> {
         pooling: plan.pooling.name(),
         max_tokens: plan.max_tokens(tokenizer.model_max_length()),
         parameter_count,
-        memory_bytes: estimate_bytes(&model.folder)?,
+        memory_bytes: estimate_bytes(&plan)?,
         files: hash_files(&model.folder)?,
         notes: plan.notes,
         pooling_source: plan.pooling_source,

@@ -36,8 +36,8 @@ use crate::resource::{BudgetLimits, ComputePool, Ledger};
 use crate::shelf::{LoadedModel, ModelSketch, Shelf, ShelfOptions, Unload, task_error};
 use crate::task::inference::MODEL_NAME_BYTES_MAX;
 use crate::task::{
-    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, MemoryShare, OperationInfo, Prepared, ResourceDemand,
-    Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, execute_inline, json_bytes,
+    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, MemoryShare, ModelDemand, OperationInfo, Prepared,
+    ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, execute_inline, json_bytes,
 };
 
 /// The account of this executor's own memory bound, and its name in reports.
@@ -187,7 +187,7 @@ impl Entry {
 /// A payload that passed admission.
 struct Parsed {
     entry: Entry,
-    model: String,
+    model: ModelDemand,
     request: ErasedRequest,
 }
 
@@ -222,7 +222,7 @@ impl ModelInferenceExecutor {
 
     /// Loads a model so that the first task need not wait. Errors: as a task that names it would get.
     pub async fn preload(&self, name: &str) -> Result<(), TaskError> {
-        self.inner.shelf.get(&canonical_name(name)).await.map(drop)
+        self.inner.shelf.get(&canonical_name(name), None).await.map(drop)
     }
 
     /// Unloads a model that no task uses.
@@ -259,6 +259,7 @@ impl ModelInferenceExecutor {
             sketch.abilities.require(ability).map_err(|error| task_error(&model, error))?;
         }
         let own_bytes = (entry.check)(&request, &sketch)?;
+        let model = self.inner.shelf.model_demand(&model, &sketch);
         let threads = self.inner.pool.thread_count();
         let working = sketch
             .working_bytes_per_token
@@ -273,7 +274,7 @@ impl ModelInferenceExecutor {
             device_bytes: if on_host { 0 } else { working },
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             device: self.inner.options.device,
-            model: Some(model.as_str().into()),
+            model: Some(model.clone()),
             share: (self.inner.options.max_memory_mb > 0)
                 .then(|| MemoryShare { account: ACCOUNT.into(), limit_bytes: self.inner.options.max_memory_mb.saturating_mul(1 << 20) }),
         };
@@ -310,7 +311,8 @@ impl TaskExecutor for ModelInferenceExecutor {
 
     fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
         let (parsed, demand) = self.parse(task)?;
-        Ok(Prepared::new(demand, parsed))
+        // What is parsed is no larger than what it is parsed from.
+        Ok(Prepared::new(demand, parsed).holding(json_bytes(&task.payload.data)))
     }
 
     fn demand(&self, task: &Task) -> ResourceDemand {
@@ -326,7 +328,7 @@ impl TaskExecutor for ModelInferenceExecutor {
         let pinned = tokio::select! {
             biased;
             () = ctx.cancel().cancelled() => return Err(ctx.cancel().cause()),
-            pinned = self.inner.shelf.get(&parsed.model) => pinned?,
+            pinned = self.inner.shelf.get(&parsed.model.name, Some(&parsed.model)) => pinned?,
         };
         let model_wait_ms = waited.elapsed().as_secs_f64() * 1000.0;
         let ctx = ctx.clone();

@@ -127,7 +127,7 @@ async fn bad_requests_are_refused_with_the_path_of_the_field() {
         (json!({ "operation": "embed", "texts": "a", "unknown": 1 }), "invalid_payload", "unknown"),
         (json!({ "operation": "embed", "texts": "a", "model": "../../etc/passwd" }), "model_missing", "passwd"),
         (json!({ "operation": "embed", "texts": "a", "model": "a/../b" }), "invalid_payload", "model"),
-        (json!({ "operation": "embed", "texts": "a", "model": "no/such" }), "model_missing", "tallow models pull no/such"),
+        (json!({ "operation": "embed", "texts": "a", "model": "no/such" }), "model_missing", "the hub is switched off"),
         (json!({ "operation": "embed", "texts": "a", "model": long_name }), "invalid_payload", "model"),
         (json!({ "operation": "embed", "texts": "a", "model": "" }), "invalid_payload", "model"),
         (json!({ "operation": "fly", "texts": "a" }), "invalid_payload", "count_tokens"),

@@ -32,6 +32,11 @@ impl Ready {
     fn id(&self) -> TaskId {
         self.submission.task.id
     }
+
+    /// What it holds while it is open: its payload and what is parsed of it.
+    fn load(&self) -> Load {
+        Load { tasks: 1, bytes: self.bytes.saturating_add(self.prepared.request_bytes) }
+    }
 }
 
 /// What an entry needs beside its body.
@@ -54,7 +59,7 @@ impl Core {
         if let Verdict::Existing(task_id) = self.check(&ready, None)? {
             return Ok((task_id, None));
         }
-        self.admit(&ready.submission.submitter, Load { tasks: 1, bytes: ready.bytes })?;
+        self.admit(&ready.submission.submitter, ready.load())?;
         let task_id = ready.id();
         Ok((task_id, Some(self.add_one(ready)?)))
     }
@@ -76,7 +81,7 @@ impl Core {
                 Verdict::Existing(task_id) => {
                     existing.insert(ready.id(), task_id);
                 }
-                Verdict::New => loads.entry(&ready.submission.submitter).or_default().add(Load { tasks: 1, bytes: ready.bytes }),
+                Verdict::New => loads.entry(&ready.submission.submitter).or_default().add(ready.load()),
             }
         }
         let mut pending = Load::default();
@@ -123,6 +128,24 @@ impl Core {
         Ok(Verdict::New)
     }
 
+    /// Counts large submissions as open while they are checked. Errors: `DoesNotFit`, `Overloaded` when there is no room for them now.
+    pub(in super::super) fn begin_check(&mut self, bytes: u64) -> Result<(), TaskError> {
+        self.admit_beside("", Load { tasks: 0, bytes }, Load::default())?;
+        self.checking_bytes += bytes;
+        Ok(())
+    }
+
+    /// What of `bytes` there is room for now.
+    pub(in super::super) fn room_of(&self, bytes: u64) -> u64 {
+        let held = self.open.bytes.saturating_add(self.checking_bytes);
+        self.limits.room.bytes_max.saturating_sub(held).min(bytes)
+    }
+
+    /// The submission is checked, or was given up.
+    pub(in super::super) fn end_check(&mut self, bytes: u64) {
+        self.checking_bytes = self.checking_bytes.saturating_sub(bytes);
+    }
+
     fn admit(&mut self, submitter: &str, more: Load) -> Result<(), TaskError> {
         self.admit_beside(submitter, more, Load::default())
     }
@@ -132,6 +155,7 @@ impl Core {
         let room = self.limits.room;
         let mut all = self.open;
         all.add(pending);
+        all.bytes = all.bytes.saturating_add(self.checking_bytes);
         let reason = match admission::admit(room, all, own, more) {
             Ok(()) => return Ok(()),
             Err(Full::Tasks) => format!("{} tasks are open, at most {} may be", all.tasks, room.tasks_max),
@@ -223,7 +247,7 @@ impl Core {
 
     pub(super) fn insert(&mut self, entry: Entry, fingerprint: Option<Fingerprint>) -> Slot {
         let (task_id, submitter) = (entry.body.id(), entry.submitter);
-        let load = Load { tasks: 1, bytes: entry.bytes };
+        let load = entry.load();
         if self.open.tasks == 0 {
             self.drain_rate.resume(entry.accepted_ns);
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::admission::Load;
 use super::super::events::EventKind;
 use super::super::queue::Slot;
 use super::super::retry::{self, Failure};
@@ -177,14 +176,15 @@ impl Core {
         }
         let body = entry.body.clone();
         entry.outcome = Some(outcome.clone());
-        entry.prepared.request = None;
+        let load = entry.load();
+        (entry.prepared.request, entry.prepared.request_bytes) = (None, 0);
         let (bytes, outcome_bytes, submitter, type_idx) = (entry.bytes, entry.outcome_bytes, entry.submitter, entry.type_idx);
         let compute_ns = if entry.started_ns == 0 { None } else { Some(now_ns.saturating_sub(entry.started_ns)) };
         let queue_ns = if entry.started_ns == 0 { now_ns } else { entry.started_ns }.saturating_sub(entry.accepted_ns);
         let attempt = entry.life.attempt();
         let kept_bytes = bytes.saturating_add(outcome_bytes);
         // Beyond the bound it is kept like any other, and those that need it later are told that it is gone.
-        let is_parked = entry.is_held() && self.parked_bytes.saturating_add(kept_bytes) <= self.limits.room.bytes_max;
+        let is_parked = entry.is_held() && self.parked_bytes.saturating_add(kept_bytes) <= self.limits.graph_bytes_max;
         let mut holds = Vec::new();
         if let Some(rare) = &mut entry.rare {
             rare.is_parked = is_parked;
@@ -198,7 +198,6 @@ impl Core {
                 self.settling.push_back((slot, body.id(), outcome.error()));
             }
         }
-        let load = Load { tasks: 1, bytes };
         self.open.sub(load);
         self.submitters.get_mut(submitter).open.sub(load);
         self.drain_rate.count(now_ns);

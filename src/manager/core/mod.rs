@@ -51,6 +51,7 @@ pub(super) struct Limits {
     pub running_max: usize,
     pub running_per_submitter_max: usize,
     pub reference_bytes_max: u64,
+    pub graph_bytes_max: u64,
     pub retry: RetryPolicy,
 }
 
@@ -68,6 +69,8 @@ pub(super) struct Core {
     totals: Totals,
     refused: BTreeMap<&'static str, u64>,
     open: Load,
+    /// Bytes of large submissions that are being checked.
+    checking_bytes: u64,
     /// Bytes of ended tasks that are kept because open ones will read their results.
     parked_bytes: u64,
     /// Bytes of values that open tasks took from others by reference, and of those being taken.
@@ -111,6 +114,7 @@ impl Core {
             totals: Totals::default(),
             refused: BTreeMap::new(),
             open: Load::default(),
+            checking_bytes: 0,
             parked_bytes: 0,
             copied_bytes: 0,
             runs: 0,
@@ -128,6 +132,7 @@ impl Core {
                 running_max: options.running_max.max(1),
                 running_per_submitter_max: options.running_per_submitter_max.max(1),
                 reference_bytes_max: options.reference_bytes_max,
+                graph_bytes_max: options.graph_bytes_max,
                 retry: options.retry,
             },
             hub,

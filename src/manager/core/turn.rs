@@ -45,7 +45,7 @@ pub(in super::super) struct Resolve {
 pub(in super::super) struct Resolved {
     pub task: Task,
     pub prepared: Prepared,
-    /// Bytes of its data as it is now.
+    /// Bytes of its data as it is now, and of what is parsed of it.
     pub copied_bytes: u64,
 }
 
@@ -56,7 +56,7 @@ pub(in super::super) struct Turn {
     pub resolves: Vec<Resolve>,
     /// Entries that were forgotten; dropped outside the lock.
     pub forgotten: Vec<Entry>,
-    /// What the first waiting task needs, if nothing that runs could make room for it.
+    /// What a waiting task needs for which idle memory should be given back.
     pub stuck: Option<ResourceDemand>,
     /// When to look again if nothing else happens.
     pub wake_ns: Option<u64>,
@@ -78,6 +78,7 @@ impl Core {
         if self.mode != Mode::Closed {
             self.start_expedited(now_ns, &mut turn);
             self.start_queued(now_ns, &mut turn);
+            turn.more |= self.queue.asks();
             turn.stuck = self.queue.stuck().and_then(|slot| self.table.get(slot)).map(|entry| entry.prepared.demand.clone());
         }
         let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns(), self.queue.next_age_ns()];
@@ -124,7 +125,7 @@ impl Core {
             let Some(slot) = self.retention.expire(now_ns) else { return };
             let Some(entry) = self.table.get_mut(slot) else { continue };
             let bytes = entry.bytes.saturating_add(entry.outcome_bytes);
-            if entry.is_held() && self.parked_bytes.saturating_add(bytes) <= self.limits.room.bytes_max {
+            if entry.is_held() && self.parked_bytes.saturating_add(bytes) <= self.limits.graph_bytes_max {
                 entry.rare().is_parked = true;
                 self.parked_bytes += bytes;
                 continue;
@@ -140,11 +141,11 @@ impl Core {
         turn.more = true;
     }
 
-    /// Lets tasks take the values they refer to, as long as the copies of all open tasks together stay within the bound on payload bytes.
+    /// Lets tasks take the values they refer to, as long as the copies of all open tasks together stay within the bound on what graphs hold.
     fn begin_resolving(&mut self, turn: &mut Turn) {
         while let Some(&(slot, task_id)) = self.to_resolve.front() {
             let copied_bytes = self.copied_bytes_of(slot, task_id);
-            let fits = self.copied_bytes.saturating_add(copied_bytes) <= self.limits.room.bytes_max;
+            let fits = self.copied_bytes.saturating_add(copied_bytes) <= self.limits.graph_bytes_max;
             // One at a time always may, so that no bound stops a graph for good.
             if !fits && self.copied_bytes > 0 {
                 return;
@@ -198,7 +199,8 @@ impl Core {
                 if entry.life.apply(Command::Resolved).is_err() {
                     return;
                 }
-                entry.prepared = prepared;
+                // What is parsed of the copies counts with them, not with the payload.
+                entry.prepared = Prepared { request_bytes: 0, ..prepared };
                 let rare = entry.rare();
                 rare.resolved = Some(Arc::new(task));
                 let holds = std::mem::take(&mut rare.holds);

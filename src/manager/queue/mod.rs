@@ -86,6 +86,8 @@ struct Reserved {
     slot: Slot,
     short: Short,
     tried: bool,
+    /// Nothing runs that could make room; who holds idle memory is asked before it gives way.
+    asks: bool,
 }
 
 /// The waiting tasks.
@@ -169,12 +171,20 @@ impl Queue {
         self.len == 0
     }
 
-    /// The first task that lacks something which no running task could give back.
+    /// The task for which idle memory should be given back: the one that has reserved, since it holds up others, or else the first that lacks
+    /// something which no running task could give back.
     #[must_use]
     pub fn stuck(&self) -> Option<Slot> {
-        let reserved = self.reserved.map(|reserved| (reserved.slot, reserved.short));
-        let mut waiting = reserved.into_iter().chain(self.held_back.iter().copied());
-        waiting.find(|(_, short)| *short != Short::Threads && self.running_against(*short) == 0).map(|(slot, _)| slot)
+        let reserved =
+            self.reserved.filter(|reserved| !matches!(reserved.short, Short::Threads | Short::Submitter)).map(|reserved| reserved.slot);
+        let alone = |(_, short): &&(Slot, Short)| *short != Short::Threads && self.running_against(*short) == 0;
+        reserved.or_else(|| self.held_back.iter().find(alone).map(|(slot, _)| *slot))
+    }
+
+    /// True when the reserved task is to be asked once more at once: it gives way if it still does not fit.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.reserved.is_some_and(|reserved| reserved.asks && reserved.tried)
     }
 
     /// The task that has reserved what it needs, if any.
@@ -289,12 +299,15 @@ impl Queue {
                 self.take(reserved.slot);
                 return Some(reserved.slot);
             }
-            Err(short) if self.running_against(short) == 0 => {
+            Err(short) if (reserved.asks || short == Short::Submitter) && self.running_against(short) == 0 => {
                 // Nothing that runs could make room: it gives way and is passed for another while.
                 self.passed_ns.insert(reserved.slot, now_ns);
                 self.reserved = None;
             }
-            Err(short) => self.reserved = Some(Reserved { slot: reserved.slot, short, tried: true }),
+            Err(short) => {
+                let asks = self.running_against(short) == 0;
+                self.reserved = Some(Reserved { slot: reserved.slot, short, tried: true, asks });
+            }
         }
         None
     }
@@ -342,7 +355,7 @@ impl Queue {
             }
             let since = *self.passed_ns.entry(held).or_insert(now_ns);
             if self.reserved.is_none() && now_ns.saturating_sub(since) >= self.policy.reserve_after_ns {
-                self.reserved = Some(Reserved { slot: held, short, tried: true });
+                self.reserved = Some(Reserved { slot: held, short, tried: true, asks: false });
             }
         }
     }

@@ -40,6 +40,20 @@ async fn payload_bytes_are_bounded_and_a_demand_that_never_fits_is_refused_at_on
 }
 
 #[tokio::test]
+async fn what_is_parsed_of_a_payload_counts_with_it_until_the_task_ends() {
+    let (manager, _) = manager(|options| options.open_bytes_max = 1000);
+    let parsed = |bytes: u64| task(json!({"do": "hang", "parsed_bytes": bytes}));
+    assert_eq!(manager.submit_task(parsed(1000)).await.map_err(|error| error.code()), Err("does_not_fit"));
+    let first = manager.submit_task(parsed(500)).await.expect("room");
+    let held = manager.stats().open_bytes.0;
+    assert!(held > 500 && manager.submit_task(parsed(500)).await.is_err());
+    manager.cancel_task(&first).await.expect("it is open");
+    let stats = manager.stats();
+    assert_eq!((stats.open_bytes.0, stats.retained_bytes), (0, held - 500), "only the payload is kept");
+    manager.submit_task(parsed(500)).await.expect("room again");
+}
+
+#[tokio::test]
 async fn whatever_fits_runs_at_once_and_nothing_else() {
     let (manager, _) = manager(|_| {});
     for _ in 0..3 {

@@ -3,6 +3,7 @@
 mod bounds;
 mod durable;
 mod graphs;
+mod large;
 mod lifecycle;
 mod pure;
 mod races;
@@ -99,7 +100,7 @@ impl TaskExecutor for Scripted {
             threads: data["threads"].as_u64().unwrap_or(1) as u32,
             ..ResourceDemand::default()
         };
-        Ok(Prepared::new(demand, data.clone()))
+        Ok(Prepared::new(demand, data.clone()).holding(data["parsed_bytes"].as_u64().unwrap_or(0)))
     }
 
     async fn execute_with(&self, task: &Task, ctx: &TaskContext) -> Result<TaskResult, TaskError> {

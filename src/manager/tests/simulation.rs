@@ -42,6 +42,7 @@ impl Simulation {
         let options = ManagerOptions {
             open_tasks_max: 200,
             open_bytes_max: 1 << 20,
+            graph_bytes_max: 1 << 20,
             running_max: 12,
             running_per_submitter_max: 7,
             age_step: Duration::from_millis(300),
@@ -106,7 +107,7 @@ impl Simulation {
         let bytes_max = if share.is_some() { SHARE_BYTES } else { HOST_BYTES };
         let host_bytes = if self.rng.one_in(10) { bytes_max } else { self.rng.below(bytes_max / 3) };
         let demand = ResourceDemand { host_bytes, threads: self.rng.below(4) as u32, share, ..ResourceDemand::default() };
-        let prepared = Prepared { demand, request: None };
+        let prepared = Prepared { demand, ..Prepared::default() };
         let bytes = self.rng.below(300_000);
         Ready { submission, bytes, references: Vec::new(), prepared, fingerprint: None, deadline_ns, retries_default: 3 }
     }

@@ -11,7 +11,7 @@ use crate::manager::core::{Core, Ready, RunEnd, Start};
 use crate::manager::events::EventHub;
 use crate::manager::options::ManagerOptions;
 use crate::manager::ring::RingPolicy;
-use crate::resource::Ledger;
+use crate::resource::{Claim, Ledger};
 use crate::task::{Parts, Prepared, ResourceDemand, Submission, TaskId, TaskPriority, TaskResult};
 
 const MS: u64 = 1_000_000;
@@ -27,6 +27,8 @@ struct World {
     next: u64,
     waited_ns: HashMap<TaskId, u64>,
     latency_ns: HashMap<TaskId, u64>,
+    /// Memory that no task uses, given back when a task is stuck for which that is enough.
+    idle: Option<Claim>,
 }
 
 struct Work {
@@ -57,6 +59,7 @@ impl World {
             next: 0,
             waited_ns: HashMap::new(),
             latency_ns: HashMap::new(),
+            idle: None,
         }
     }
 
@@ -64,7 +67,7 @@ impl World {
         let mut new = task(serde_json::Value::Null);
         new.priority = work.priority;
         self.takes_ns.insert(new.id, work.takes_ns);
-        let prepared = Prepared { demand: work.demand, request: None };
+        let prepared = Prepared { demand: work.demand, ..Prepared::default() };
         let submission = Submission::new(new).submitter(work.submitter);
         let ready =
             Ready { submission, bytes: 24, references: Vec::new(), prepared, fingerprint: None, deadline_ns: None, retries_default: 0 };
@@ -83,10 +86,17 @@ impl World {
                 self.ends.push(Reverse((at_ns, self.next)));
                 self.running.insert(self.next, start);
             }
-            if !turn.more {
+            let gives_back = self.gives_back(turn.stuck.as_ref());
+            if !turn.more && !gives_back {
                 return;
             }
         }
+    }
+
+    fn gives_back(&mut self, stuck: Option<&ResourceDemand>) -> bool {
+        let shortage = stuck.and_then(|demand| self.ledger.try_claim(demand).err());
+        let Some((shortage, idle)) = shortage.zip(self.idle.as_ref()) else { return false };
+        shortage.needed - shortage.free <= shortage.relieved_by(idle.demand()) && self.idle.take().is_some()
     }
 
     /// Moves to `at_ns`, ending what ends until then.
@@ -238,6 +248,26 @@ fn a_reservation_that_nobody_can_meet_gives_way() {
     world.turn();
     world.run_until(5_000 * MS);
     assert!(world.latency_ns.contains_key(&large));
+}
+
+#[test]
+fn idle_memory_goes_to_a_task_that_a_steady_stream_would_pass_for_ever() {
+    let mut world = World::new(100);
+    world.idle = world.ledger.try_claim(&ResourceDemand { host_bytes: 50, ..ResourceDemand::default() }).ok();
+    let sized = |host_bytes| Work {
+        demand: ResourceDemand { host_bytes, threads: 1, ..ResourceDemand::default() },
+        takes_ns: 20 * MS,
+        ..work("same")
+    };
+    // One of them always runs, and with any beside it giving back what is idle would not be enough.
+    world.submit(sized(10));
+    let large = world.submit(sized(95));
+    for at in 1..300 {
+        world.run_until(at * 10 * MS);
+        world.submit(sized(10));
+    }
+    let waited = world.waited_ns.get(&large).copied().expect("it started");
+    assert!(waited <= 540 * MS, "it waited {} ms", waited / MS);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::resource::{Account, Budget, BudgetLimits};
-use crate::task::{DeviceClass, MemoryShare, ResourceDemand, TaskError};
+use crate::task::{DeviceClass, MemoryShare, ModelDemand, ResourceDemand, TaskError};
 
 fn limits(host_bytes: u64, threads: u32, cuda_bytes: u64) -> BudgetLimits {
     BudgetLimits { host_bytes, threads, devices: BTreeMap::from([("cuda:0".into(), cuda_bytes)]) }
@@ -209,4 +209,39 @@ proptest! {
         let ever = idle.check_can_ever_fit(&demand).is_ok();
         prop_assert_eq!(idle.claim(&demand).is_ok(), ever);
     }
+}
+
+#[test]
+fn a_model_is_booked_once_however_many_claims_name_it() {
+    let mut budget = Budget::new(&BudgetLimits { host_bytes: 100, threads: 4, devices: BTreeMap::new() });
+    let model = |name: &str, owner| ModelDemand { owner, name: name.into(), host_bytes: 50, device_bytes: 0 };
+    let using = |host_bytes, name: &str| ResourceDemand { model: Some(model(name, 1)), ..shared(host_bytes, "models", 90) };
+    budget.claim(&using(10, "a")).unwrap();
+    budget.claim(&using(20, "a")).unwrap();
+    assert_eq!((budget.host.used, budget.shares["models"].used, budget.model_claims(&model("a", 1))), (80, 80, 2));
+    let short = budget.claim(&using(5, "b")).unwrap_err();
+    assert_eq!((short.resource.as_str(), short.needed, short.free), ("host memory", 55, 20));
+    assert_eq!((short.relieved_by(&using(0, "a")), short.relieved_by(&using(7, "a"))), (50, 57));
+    let short = budget.claim(&using(15, "a")).unwrap_err();
+    assert_eq!(
+        (short.resource.as_str(), short.relieved_by(&demand(3)), short.relieved_by(&using(7, "a"))),
+        ("executor models memory", 0, 57)
+    );
+    assert!(budget.claim(&ResourceDemand { model: Some(model("a", 2)), ..demand(0) }).is_err(), "the same name of another shelf");
+    budget.release(&using(10, "a"));
+    assert_eq!(budget.host.used, 70);
+    budget.release(&using(20, "a"));
+    assert_eq!((budget.host.used, budget.shares["models"].used, budget.model_claims(&model("a", 1))), (0, 0, 0));
+}
+
+#[test]
+fn what_never_fits_beside_its_model_is_refused_with_both_numbers() {
+    let budget = Budget::new(&BudgetLimits { host_bytes: 100, threads: 4, devices: BTreeMap::new() });
+    let model = ModelDemand { owner: 1, name: "m".into(), host_bytes: 50, device_bytes: 0 };
+    let using = |host_bytes| ResourceDemand { model: Some(model.clone()), ..demand(host_bytes) };
+    assert_eq!(budget.check_can_ever_fit(&using(50)), Ok(()));
+    let refused = budget.check_can_ever_fit(&using(51)).unwrap_err().to_string();
+    assert_eq!(refused, "does not fit: needs 101 bytes of host memory (51 for the task and 50 for model `m`), 100 can be had");
+    let refused = budget.check_can_ever_fit(&using(u64::MAX)).unwrap_err();
+    assert_eq!(refused.code(), "does_not_fit", "sums do not wrap");
 }

@@ -1,13 +1,13 @@
 //! The ledger under threads: at no instant is more held than there is, and no release is missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::resource::{BudgetLimits, Claim, Ledger};
-use crate::task::{MemoryShare, ResourceDemand};
+use crate::task::{MemoryShare, ModelDemand, ResourceDemand};
 
 const HOST_LIMIT: u64 = 1000;
 const SHARE_LIMIT: u64 = 300;
@@ -68,6 +68,29 @@ fn the_limits_hold_at_every_instant_under_threads() {
         let end = ledger.snapshot();
         assert_eq!((end.host.used, end.threads.used, end.shares["a"].used), (0, 0, 0), "seed {seed}");
         assert!(end.host.peak > HOST_LIMIT / 2, "seed {seed}: the limit was put to the test");
+    }
+}
+
+#[test]
+fn models_are_booked_once_for_any_sequence_of_claims() {
+    for seed in 0..16u64 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let ledger = ledger(HOST_LIMIT);
+        let mut claims: Vec<Claim> = Vec::new();
+        for _ in 0..2000 {
+            if !claims.is_empty() && random.random_bool(0.5) {
+                claims.swap_remove(random.random_range(0..claims.len()));
+            } else {
+                let number = random.random_range(0..4u64);
+                let model =
+                    ModelDemand { owner: number % 2, name: (number / 2).to_string().into(), host_bytes: 200 + number, device_bytes: 0 };
+                let wanted = ResourceDemand { model: Some(model), ..demand(random.random_range(0..200)) };
+                claims.extend(ledger.try_claim(&wanted).ok());
+            }
+            let models: BTreeSet<_> = claims.iter().filter_map(|claim| claim.demand().model.clone()).collect();
+            let held = claims.iter().map(|claim| claim.demand().host_bytes).chain(models.iter().map(|model| model.host_bytes)).sum::<u64>();
+            assert!(held <= HOST_LIMIT && ledger.snapshot().host.used == held, "seed {seed}: {held} bytes are held");
+        }
     }
 }
 

@@ -14,12 +14,12 @@ fn plan(cpus: &HostCpus) -> (usize, usize, usize) {
 
 #[test]
 fn pools_follow_from_the_host() {
-    assert_eq!(plan(&cpus(1, 1, None, 1)), (1, 1, 1));
-    assert_eq!(plan(&cpus(2, 2, None, 2)), (2, 1, 1));
+    assert_eq!(plan(&cpus(1, 1, None, 1)), (1, 1, 2));
+    assert_eq!(plan(&cpus(2, 2, None, 2)), (2, 1, 2));
     assert_eq!(plan(&cpus(16, 16, None, 16)), (16, 8, 4));
     assert_eq!(plan(&cpus(256, 256, None, 256)), (256, 128, 8));
-    assert_eq!(plan(&cpus(64, 64, Some(2.5), 2)), (2, 2, 1));
-    assert_eq!(plan(&cpus(0, 0, None, 0)), (1, 1, 1), "a probe that found nothing still makes a plan");
+    assert_eq!(plan(&cpus(64, 64, Some(2.5), 2)), (2, 2, 2));
+    assert_eq!(plan(&cpus(0, 0, None, 0)), (1, 1, 2), "a probe that found nothing still makes a plan");
 }
 
 #[test]
