@@ -82,7 +82,7 @@ fn gemm(isa: Isa) {
             let narrows = precision != Precision::Exact;
             let is_last = inner >= columns;
             let x = if narrows && inner > columns { Input::Bf16(&x_half) } else { Input::F32(&x) };
-            let epilogue = Epilogue { bias: Some(&bias), activation, residual: is_last.then_some(&*residual), next: Some(&weights) };
+            let epilogue = Epilogue { bias: Some(&bias), activation, residual: is_last.then_some(&*residual) };
             let seconds = alone(|| {
                 fastest(|| {
                     let out = if narrows && !is_last { Output::Bf16(&mut out_half) } else { Output::F32(&mut out) };

@@ -1,6 +1,6 @@
 //! The candle door: gates of tensors of the CPU device.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -25,10 +25,24 @@ impl Gate {
     ///
     /// Errors: candle's, for other tensors.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op1_no_bwd(self)
+        let (rows, columns) = x.dims2()?;
+        if !columns.is_multiple_of(2) || columns == 0 {
+            bail!("gate: rows of two halves, not of {columns} numbers");
+        }
+        let wide = columns / 2;
+        buffer::singles(x, "gate", |x| match self.dtype {
+            DType::BF16 => buffer::tensor((rows, wide), |out: &mut [bf16]| self.rows(x, (wide, out), Output::Bf16)),
+            DType::F32 => buffer::tensor((rows, wide), |out: &mut [f32]| self.rows(x, (wide, out), Output::F32)),
+            other => bail!("gate: {other:?} results, f32 and bf16 can be written"),
+        })
     }
 
-    fn rows<'a, T: Send>(&self, x: &[f32], (wide, out): (usize, &'a mut [T]), output: fn(&'a mut [T]) -> Output<'a>) -> Result<()> {
+    fn rows<'a, T: Send>(
+        &self,
+        x: &[f32],
+        (wide, out): (usize, &'a mut [T]),
+        output: fn(&'a mut [T]) -> Output<'a>,
+    ) -> std::result::Result<(), KernelError> {
         let grade = if self.dtype == DType::BF16 { Grade::Near } else { Grade::Full };
         let piece = |(x, out): (&[f32], &'a mut [T])| -> std::result::Result<(), KernelError> {
             let rows = x.chunks_exact(2 * wide).zip(out.chunks_exact_mut(wide));
@@ -38,29 +52,8 @@ impl Gate {
             Ok(())
         };
         if threads::count() == 1 {
-            return piece((x, out)).map_err(candle_core::Error::wrap);
+            return piece((x, out));
         }
-        x.par_chunks(PIECE_ROWS * 2 * wide).zip(out.par_chunks_mut(PIECE_ROWS * wide)).try_for_each(piece).map_err(candle_core::Error::wrap)
-    }
-}
-
-impl CustomOp1 for Gate {
-    fn name(&self) -> &'static str {
-        "gate"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, columns) = layout.shape().dims2()?;
-        let (CpuStorage::F32(values), Some((from, to)), true) = (x, layout.contiguous_offsets(), columns.is_multiple_of(2) && columns > 0)
-        else {
-            bail!("gate: contiguous f32 rows of two halves");
-        };
-        let (x, wide) = (&values[from..to], columns / 2);
-        let storage = match self.dtype {
-            DType::BF16 => CpuStorage::BF16(buffer::written(rows * wide, |out: &mut [bf16]| self.rows(x, (wide, out), Output::Bf16))?),
-            DType::F32 => CpuStorage::F32(buffer::written(rows * wide, |out: &mut [f32]| self.rows(x, (wide, out), Output::F32))?),
-            other => bail!("gate: {other:?} results, f32 and bf16 can be written"),
-        };
-        Ok((storage, Shape::from((rows, wide))))
+        x.par_chunks(PIECE_ROWS * 2 * wide).zip(out.par_chunks_mut(PIECE_ROWS * wide)).try_for_each(piece)
     }
 }

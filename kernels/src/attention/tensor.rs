@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
-use super::{AttentionSpec, Mask};
-use crate::gemm::{Input, Output, Precision};
+use super::{AttentionSpec, Mask, attention};
+use crate::gemm::{Output, Precision};
 use crate::{buffer, never_stop};
 
 /// Attention over an unpadded batch.
@@ -36,23 +36,7 @@ impl Attention {
     ///
     /// Errors: candle's, for other tensors.
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
-        qkv.apply_op1_no_bwd(self)
-    }
-}
-
-impl CustomOp1 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (tokens, row) = layout.shape().dims2()?;
-        let Some((from, to)) = layout.contiguous_offsets() else { bail!("attention: the operand must be contiguous") };
-        let input = match qkv {
-            CpuStorage::F32(values) => Input::F32(&values[from..to]),
-            CpuStorage::BF16(values) => Input::Bf16(&values[from..to]),
-            other => bail!("attention: {:?} inputs, f32 and bf16 can be used", candle_core::backend::BackendStorage::dtype(other)),
-        };
+        let (tokens, row) = qkv.dims2()?;
         let head_dim = row / (self.heads + 2 * self.kv_heads).max(1);
         let spec = AttentionSpec {
             heads: self.heads,
@@ -64,13 +48,11 @@ impl CustomOp1 for Attention {
             distance_bias: self.distance_bias.as_ref().map(|bias| bias.as_slice()),
             precision: self.precision,
         };
-        let width = self.heads * head_dim;
-        let run = |out: Output<'_>| super::attention(input, &self.offsets, &spec, (out, &never_stop)).map_err(candle_core::Error::wrap);
-        let storage = match self.dtype {
-            DType::F32 => CpuStorage::F32(buffer::written(tokens * width, |out| run(Output::F32(out)))?),
-            DType::BF16 => CpuStorage::BF16(buffer::written(tokens * width, |out| run(Output::Bf16(out)))?),
+        let shape = (tokens, self.heads * head_dim);
+        buffer::numbers(qkv, "attention", |qkv| match self.dtype {
+            DType::F32 => buffer::tensor(shape, |out| attention(qkv, &self.offsets, &spec, (Output::F32(out), &never_stop))),
+            DType::BF16 => buffer::tensor(shape, |out| attention(qkv, &self.offsets, &spec, (Output::Bf16(out), &never_stop))),
             other => bail!("attention: {other:?} results, f32 and bf16 can be written"),
-        };
-        Ok((storage, Shape::from((tokens, width))))
+        })
     }
 }

@@ -22,6 +22,5 @@ pub fn gather(parts: &[(&Tensor, &[u32], f32)]) -> Result<Tensor> {
         }
         picked.push(Picked { table: &values[from..to], ids, factor: *factor });
     }
-    let out = buffer::written(ids.len() * dim, |out| super::gather(&picked, dim, out)).map_err(candle_core::Error::wrap)?;
-    Tensor::from_vec(out, (ids.len(), dim), first.device())
+    buffer::tensor((ids.len(), dim), |out| super::gather(&picked, dim, out))
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::strip::Sums;
-use super::{Output, PANEL_COLUMNS, PackedWeights, STRIP_ROWS};
+use super::{Output, PANEL_COLUMNS, STRIP_ROWS};
 use crate::Isa;
 use crate::activation::{self, Activation};
 
@@ -18,8 +18,6 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
     /// Added last, `[rows, columns]`.
     pub residual: Option<&'a [f32]>,
-    /// The weights of the product that follows: the first of them are fetched from far memory meanwhile. Changes no result.
-    pub next: Option<&'a PackedWeights>,
 }
 
 impl Epilogue<'_> {

@@ -64,7 +64,7 @@ impl Strips<'_> {
             let converted = Rows::new(weights, x.rows(block.clone(), weights.inner()));
             for first in panels.clone().step_by(near) {
                 let group = first..(first + near).min(panels.end);
-                let ahead = self.ahead(group.end..panels.end);
+                let ahead = weights.panels(group.end..(group.end + near).min(panels.end));
                 for from in (0..block.len()).step_by(STRIP_ROWS) {
                     if (self.stop)() {
                         return Err(KernelError::Stopped);
@@ -90,18 +90,6 @@ impl Strips<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl<'a> Strips<'a> {
-    /// What is multiplied behind a group of panels, as much as is kept near: the panels `rest`, or the first of the weights that follow.
-    fn ahead(&self, rest: Range<usize>) -> &'a [u8] {
-        let near = |weights: &PackedWeights| (WEIGHT_BYTES / weights.panel_bytes()).max(1);
-        let (weights, first, end) = match self.epilogue.next {
-            Some(next) if rest.is_empty() => (next, 0, next.columns().div_ceil(PANEL_COLUMNS)),
-            _ => (self.weights, rest.start, rest.end),
-        };
-        weights.panels(first..(first + near(weights)).min(end))
     }
 }
 

@@ -100,7 +100,7 @@ fn bias_activation_and_residual_come_in_this_order() {
     every_level(|isa, precision| {
         let case = Case::new(37, 45, 64);
         let (bias, residual) = (noise(8, 45), noise(9, 37 * 45));
-        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, residual: Some(&residual), next: None };
+        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, residual: Some(&residual) };
         case.check((isa, precision), &epilogue);
     });
 }

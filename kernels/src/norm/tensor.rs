@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::Target;
 use crate::buffer;
@@ -23,7 +23,7 @@ pub struct Norm {
 impl Norm {
     /// `x` `[.., dim]`, contiguous, f32, on the CPU, to the same shape. Errors: candle's, for other tensors.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op1_no_bwd(self)
+        buffer::singles(x, "norm", |values| buffer::tensor(x.shape(), |out| super::normalize(values, &self.kernel(), self.epsilon, out)))
     }
 
     /// The same over `x` itself, which nobody else holds.
@@ -52,21 +52,6 @@ impl Norm {
     fn kernel(&self) -> super::Norm<'_> {
         let shift = self.shift.as_ref().map(|shift| shift.as_slice());
         if self.is_rms { super::Norm::Rms { scale: &self.scale } } else { super::Norm::Layer { scale: &self.scale, shift } }
-    }
-}
-
-impl CustomOp1 for Norm {
-    fn name(&self) -> &'static str {
-        "norm"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (CpuStorage::F32(values), Some((from, to))) = (x, layout.contiguous_offsets()) else {
-            bail!("norm: contiguous f32 tensors can be normalised");
-        };
-        let out = buffer::written(to - from, |out| super::normalize(&values[from..to], &self.kernel(), self.epsilon, out));
-        let out = out.map_err(candle_core::Error::wrap)?;
-        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
 
