@@ -7,7 +7,7 @@ use tallow_kernels::threads;
 use crate::ModelError;
 
 /// Most tokens that are computed together on one thread: what they become stays near the processor, and the weights are read often enough for each.
-const BATCH_TOKENS_MAX: usize = 512;
+const BATCH_TOKENS_MAX: usize = 256;
 /// Tokens that are not cut further for the sake of another thread.
 const BATCH_TOKENS_MIN: usize = 64;
 /// Sequences that are computed together on one thread.
