@@ -3,6 +3,7 @@
 use half::bf16;
 
 use crate::Isa;
+use crate::lanes::{Element, Lanes, on_lanes};
 
 /// Rounds to bf16, nearest, ties to even.
 pub(super) fn round_row(isa: Isa, values: &[f32], out: &mut [bf16]) {
@@ -10,7 +11,25 @@ pub(super) fn round_row(isa: Isa, values: &[f32], out: &mut [bf16]) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has AVX-512 with bf16.
         Isa::Amx(_) => unsafe { x86::round_row(values, out) },
-        _ => out.iter_mut().zip(values).for_each(|(out, &value)| *out = bf16::from_f32(value)),
+        _ => {
+            assert!(out.len() >= values.len());
+            // SAFETY: the output is as long as was asserted; the body demands nothing else beside the level.
+            unsafe { round_lanes(isa, values, out) }
+        }
+    }
+}
+
+on_lanes! {
+    fn round_lanes(values: &[f32], out: &mut [bf16]) = round_body
+}
+
+/// Safety: as [`Lanes`]; `out` is at least as long as `values`.
+#[inline(always)]
+unsafe fn round_body<L: Lanes>(values: &[f32], out: &mut [bf16]) {
+    for at in (0..values.len()).step_by(L::COUNT) {
+        let len = L::COUNT.min(values.len() - at);
+        // SAFETY: `at + len` is at most the length of both; the caller is compiled for the level.
+        unsafe { bf16::store::<L>(f32::load::<L>(values.as_ptr().add(at), len), out.as_mut_ptr().add(at), len) };
     }
 }
 

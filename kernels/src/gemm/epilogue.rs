@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use half::bf16;
-
+use super::convert::round_row;
 use super::strip::Sums;
 use super::{Output, PANEL_COLUMNS, STRIP_ROWS};
 use crate::Isa;
@@ -79,7 +78,7 @@ impl Finish<'_> {
             let target = self.target(row, columns.start)..self.target(row, columns.end);
             match out {
                 Output::F32(out) => out[target].copy_from_slice(&sums[..columns.len()]),
-                Output::Bf16(out) => out[target].iter_mut().zip(sums).for_each(|(out, &sum)| *out = bf16::from_f32(sum)),
+                Output::Bf16(out) => round_row(self.isa, &sums[..columns.len()], &mut out[target]),
             }
         }
     }

@@ -19,6 +19,8 @@ mod reference;
 mod rows;
 mod strip;
 pub mod tensor;
+#[cfg(target_arch = "x86_64")]
+mod vnni_avx512;
 
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,8 @@ pub struct PackedWeights {
     lines: Vec<Line>,
     /// One per column with `int8`, else empty.
     scales: Vec<f32>,
+    /// Sums of the columns' weights, whole panels, with `int8`.
+    column_sums: Vec<i32>,
     form: Form,
     isa: Isa,
     precision: Precision,
@@ -117,7 +119,7 @@ impl PackedWeights {
             (Precision::Int8, _) => Form::Int8,
         };
         let panels = columns.div_ceil(PANEL_COLUMNS);
-        let mut packed = Self { lines: Vec::new(), scales: Vec::new(), form, isa, precision, columns, inner };
+        let mut packed = Self { lines: Vec::new(), scales: Vec::new(), column_sums: Vec::new(), form, isa, precision, columns, inner };
         packed.lines = vec![Line::zeroed(); panels * packed.panel_bytes() / size_of::<Line>()];
         match form {
             Form::F32 => packed.fill_f32(weights),
@@ -152,7 +154,7 @@ impl PackedWeights {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>() + self.scales.len() * 4
+        self.lines.len() * size_of::<Line>() + (self.scales.len() + self.column_sums.len()) * 4
     }
 
     /// Bytes that packing `columns` x `inner` weights takes at most, whatever the instructions.
@@ -162,7 +164,7 @@ impl PackedWeights {
         match precision {
             Precision::Exact => panels * inner.next_multiple_of(32) * PANEL_COLUMNS * 4,
             Precision::Bf16 => panels * inner.next_multiple_of(32) * PANEL_COLUMNS * 2,
-            Precision::Int8 => panels * inner.next_multiple_of(64) * PANEL_COLUMNS + columns * 4,
+            Precision::Int8 => panels * inner.next_multiple_of(64) * PANEL_COLUMNS + 4 * (columns + panels * PANEL_COLUMNS),
         }
     }
 
@@ -176,6 +178,11 @@ impl PackedWeights {
 
     pub(super) fn scales(&self) -> &[f32] {
         &self.scales
+    }
+
+    /// The sums of the weights of a panel's columns; none but with `int8`.
+    pub(super) fn column_sums(&self, panel: usize) -> &[i32] {
+        self.column_sums.get(panel * PANEL_COLUMNS..(panel + 1) * PANEL_COLUMNS).unwrap_or_default()
     }
 
     /// Steps along a panel.
@@ -225,6 +232,7 @@ impl PackedWeights {
 
     fn fill_int8(&mut self, weights: &[f32]) {
         let (inner, panel_bytes) = (self.inner, self.panel_bytes());
+        self.column_sums = vec![0; self.columns.next_multiple_of(PANEL_COLUMNS)];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
         for (column, row) in weights.chunks_exact(inner).enumerate() {
             let panel = &mut bytes[column / PANEL_COLUMNS * panel_bytes..][..panel_bytes];
@@ -233,7 +241,9 @@ impl PackedWeights {
             self.scales.push(scale);
             for (at, &weight) in row.iter().enumerate() {
                 let (step, group, part) = (at / 64, at % 64 / 4, at % 4);
-                panel[step * 2048 + tile * 1024 + group * 64 + lane * 4 + part] = to_int8(weight, inverse).cast_unsigned();
+                let whole = to_int8(weight, inverse);
+                self.column_sums[column] += i32::from(whole);
+                panel[step * 2048 + tile * 1024 + group * 64 + lane * 4 + part] = whole.cast_unsigned();
             }
         }
     }

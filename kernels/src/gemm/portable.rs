@@ -6,14 +6,25 @@ use super::lanes::{Half, Whole};
 use super::lanes::{Lanes, Plain};
 use super::pack::Form;
 use super::rows::Operand;
-use super::strip::Sums;
+use super::strip::{Pass, Sums};
+#[cfg(target_arch = "x86_64")]
+use super::vnni_avx512;
 use crate::Isa;
 
-/// The products of one strip and one panel into `sums`.
-pub(super) fn block(isa: Isa, operand: &Operand<'_>, panel: &[u8], sums: &mut Sums) {
-    sums.fill(0.0);
-    let call = Call { operand, panel, steps: panel.len() / operand.form.step_bytes() };
+/// The products of a pass's strip and one panel into `sums`.
+pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
+    let (isa, operand, bytes) = (pass.weights.isa(), &pass.operand, pass.weights.panel(panel));
+    let call = Call { operand, panel: bytes, steps: bytes.len() / operand.form.step_bytes() };
     call.check();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let column_sums = pass.weights.column_sums(panel);
+        let block = vnni_avx512::Block { operand, panel: bytes, column_sums, steps: call.steps };
+        if vnni_avx512::block(isa, &block, sums) {
+            return;
+        }
+    }
+    sums.fill(0.0);
     match isa {
         // SAFETY: `Plain` needs no instructions beyond the target's; the bounds were checked.
         Isa::Portable => unsafe { body::<Plain, 4, 1>(&call, sums) },

@@ -144,7 +144,7 @@ impl Engine {
             Self::Vectors => {
                 let sums = &mut sums[0];
                 for panel in pass.panels.clone() {
-                    portable::block(pass.weights.isa(), &pass.operand, pass.weights.panel(panel), sums);
+                    portable::block(pass, panel, sums);
                     pass.finish.block(panel, (sums, pass.all_scales()), out);
                 }
             }
