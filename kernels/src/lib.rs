@@ -7,7 +7,6 @@ pub mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod attention;
-mod buffer;
 pub mod device;
 pub mod distance;
 mod error;
@@ -23,6 +22,7 @@ pub mod pool;
 pub mod quantize;
 pub mod rotary;
 mod rows;
+mod tensor;
 pub mod threads;
 pub mod tolerance;
 pub mod topk;

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::{Activation, Grade, gate};
 use crate::gemm::Output;
-use crate::{KernelError, buffer, threads};
+use crate::tensor::{singles, written};
+use crate::{KernelError, threads};
 
 /// Rows for a thread at a time.
 const PIECE_ROWS: usize = 32;
@@ -30,9 +31,9 @@ impl Gate {
             bail!("gate: rows of two halves, not of {columns} numbers");
         }
         let wide = columns / 2;
-        buffer::singles(x, "gate", |x| match self.dtype {
-            DType::BF16 => buffer::tensor((rows, wide), |out: &mut [bf16]| self.rows(x, (wide, out), Output::Bf16)),
-            DType::F32 => buffer::tensor((rows, wide), |out: &mut [f32]| self.rows(x, (wide, out), Output::F32)),
+        singles(x, "gate", |x| match self.dtype {
+            DType::BF16 => written((rows, wide), |out: &mut [bf16]| self.rows(x, (wide, out), Output::Bf16)),
+            DType::F32 => written((rows, wide), |out: &mut [f32]| self.rows(x, (wide, out), Output::F32)),
             other => bail!("gate: {other:?} results, f32 and bf16 can be written"),
         })
     }

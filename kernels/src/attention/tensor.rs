@@ -6,7 +6,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{AttentionSpec, Mask, attention};
 use crate::gemm::{Output, Precision};
-use crate::{buffer, never_stop};
+use crate::never_stop;
+use crate::tensor::{numbers, written};
 
 /// Attention over an unpadded batch.
 #[derive(Clone, Debug)]
@@ -49,9 +50,9 @@ impl Attention {
             precision: self.precision,
         };
         let shape = (tokens, self.heads * head_dim);
-        buffer::numbers(qkv, "attention", |qkv| match self.dtype {
-            DType::F32 => buffer::tensor(shape, |out| attention(qkv, &self.offsets, &spec, (Output::F32(out), &never_stop))),
-            DType::BF16 => buffer::tensor(shape, |out| attention(qkv, &self.offsets, &spec, (Output::Bf16(out), &never_stop))),
+        numbers(qkv, "attention", |qkv| match self.dtype {
+            DType::F32 => written(shape, |out| attention(qkv, &self.offsets, &spec, (Output::F32(out), &never_stop))),
+            DType::BF16 => written(shape, |out| attention(qkv, &self.offsets, &spec, (Output::Bf16(out), &never_stop))),
             other => bail!("attention: {other:?} results, f32 and bf16 can be written"),
         })
     }

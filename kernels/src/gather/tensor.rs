@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
 use super::Picked;
-use crate::buffer;
+use crate::tensor::written;
 
 /// The sum of rows of some tables `[rows, dim]` f32, contiguous, on the CPU: of each the rows `ids`, times the factor. Result `[ids, dim]`.
 ///
@@ -22,5 +22,5 @@ pub fn gather(parts: &[(&Tensor, &[u32], f32)]) -> Result<Tensor> {
         }
         picked.push(Picked { table: &values[from..to], ids, factor: *factor });
     }
-    buffer::tensor((ids.len(), dim), |out| super::gather(&picked, dim, out))
+    written((ids.len(), dim), |out| super::gather(&picked, dim, out))
 }

@@ -6,7 +6,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{Epilogue, Output, PackedWeights, gemm};
 use crate::activation::Activation;
-use crate::{buffer, never_stop};
+use crate::never_stop;
+use crate::tensor::{numbers, singles, written};
 
 /// A linear layer with what follows it.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ impl Linear {
     /// Errors: candle's, for other layouts, types, shapes or devices.
     pub fn forward(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         match residual {
-            Some(residual) => buffer::singles(residual, "linear", |residual| self.run(x, Some(residual))),
+            Some(residual) => singles(residual, "linear", |residual| self.run(x, Some(residual))),
             None => self.run(x, None),
         }
     }
@@ -39,9 +40,9 @@ impl Linear {
         }
         let shape = (rows, self.weights.columns());
         let epilogue = Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), activation: self.activation, residual };
-        buffer::numbers(x, "linear", |x| match self.dtype {
-            DType::BF16 => buffer::tensor(shape, |out| gemm(x, &self.weights, &epilogue, Output::Bf16(out), &never_stop)),
-            DType::F32 => buffer::tensor(shape, |out| gemm(x, &self.weights, &epilogue, Output::F32(out), &never_stop)),
+        numbers(x, "linear", |x| match self.dtype {
+            DType::BF16 => written(shape, |out| gemm(x, &self.weights, &epilogue, Output::Bf16(out), &never_stop)),
+            DType::F32 => written(shape, |out| gemm(x, &self.weights, &epilogue, Output::F32(out), &never_stop)),
             other => bail!("linear: {other:?} results, f32 and bf16 can be written"),
         })
     }

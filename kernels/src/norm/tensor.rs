@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::Target;
-use crate::buffer;
+use crate::tensor::{singles, written};
 
 /// A norm of the last dimension of f32 tensors.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Norm {
 impl Norm {
     /// `x` `[.., dim]`, contiguous, f32, on the CPU, to the same shape. Errors: candle's, for other tensors.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        buffer::singles(x, "norm", |values| buffer::tensor(x.shape(), |out| super::normalize(values, &self.kernel(), self.epsilon, out)))
+        singles(x, "norm", |values| written(x.shape(), |out| super::normalize(values, &self.kernel(), self.epsilon, out)))
     }
 
     /// The same over `x` itself, which nobody else holds.

@@ -15,7 +15,7 @@ const LINE: usize = 64;
 ///
 /// `write` may not read what it has not written; every operation of this crate only writes its outputs. That all bits are a number of the type is the
 /// bound's word. Errors: those of `write`.
-pub(crate) fn tensor<T: WithDType + bytemuck::Pod>(
+pub(crate) fn written<T: WithDType + bytemuck::Pod>(
     shape: impl Into<Shape>,
     write: impl FnOnce(&mut [T]) -> std::result::Result<(), KernelError>,
 ) -> Result<Tensor> {
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn results_begin_at_a_line_and_are_what_was_written() {
         for len in [1usize, 15, 16, 33, 4096] {
-            let tensor = tensor((1, len), |out: &mut [bf16]| {
+            let tensor = written((1, len), |out: &mut [bf16]| {
                 out.fill(bf16::ONE);
                 Ok(())
             });
@@ -76,7 +76,7 @@ mod tests {
             assert!(singles(&tensor, "test", |_| Ok(())).is_err(), "bf16 is not f32");
             assert!(numbers(&tensor.to_dtype(candle_core::DType::F64).unwrap(), "test", |_| Ok(())).is_err());
         }
-        assert!(tensor((1, 2), |_: &mut [f32]| Err(KernelError::Stopped)).is_err());
+        assert!(written((1, 2), |_: &mut [f32]| Err(KernelError::Stopped)).is_err());
         let turned = Tensor::zeros((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap().t().unwrap();
         assert!(numbers(&turned, "test", |_| Ok(())).is_err(), "rows that are not contiguous");
     }
