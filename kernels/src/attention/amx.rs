@@ -131,7 +131,6 @@ unsafe fn blocks<T: Element, O: Element, const PLANES: usize>(
                 return;
             }
             pack::keys::<T, O, PLANES>(piece, block, &work);
-            pack::values::<T, O, PLANES>(piece, block, &work);
             let mut seen = (0..strips).filter(|strip| blocks_of(piece, *strip).contains(&block));
             if let Some(from) = seen.next() {
                 compiled::<T, O, PLANES>(tiles, piece, (block, (from, seen.last().unwrap_or(from))), &work);
@@ -162,12 +161,15 @@ unsafe fn compiled<T: Element, O: Element, const PLANES: usize>(
     let (factor, adjusts) = factor_of(piece);
     let padded = count.next_multiple_of(SIDE);
     let chunks = padded / TILE_ROWS;
-    let mix = Mix::new(work, padded / SIDE);
+    let values = pack::Rows { source: piece.value(block * BLOCK_KEYS), stride: piece.spec.row(), count, dim: piece.spec.head_dim };
+    // Units of a strip's mixture that are due behind a chunk, in 2¹⁶ths; the last chunk leaves the tiles time.
+    let share = (padded / SIDE * work.steps << 16).div_ceil(chunks - 1);
     let keys = Operand { at: work.keys, plane: work.block_numbers() };
     // SAFETY: all tiles lie inside the packed operands and the results, whose sizes `Work` tells.
     unsafe {
         for chunk in 0..chunks {
             steps::score::<PLANES>(keys.tile(chunk * work.steps), work.left(from), work.steps);
+            pack::values::<T, PLANES>(&values, (chunk / 2, chunk % 2), work);
             steps::store_scores(work.scores.wrapping_add(chunk * 256));
         }
         for strip in from..=last {
@@ -184,16 +186,15 @@ unsafe fn compiled<T: Element, O: Element, const PLANES: usize>(
             let (has_before, has_next) = (strip > from, strip < last);
             // The last strip is followed by nothing, and scored again for nobody.
             let queries = work.left(strip + usize::from(has_next));
-            let units = if has_before { mix.units } else { 0 };
-            let mut done = 0;
+            let mut mix = Mix::new(work, before, padded / SIDE);
+            let (mut due, share) = (0, if has_before { share } else { 0 });
             for chunk in 0..chunks {
                 let scores = work.scores.wrapping_add(chunk.wrapping_mul(256));
                 if has_next {
                     steps::score::<PLANES>(keys.tile(chunk.wrapping_mul(work.steps)), queries, work.steps);
                 }
-                let due = chunk.wrapping_add(1).wrapping_mul(units) / chunks;
-                mix.run::<PLANES>(before, (done, due));
-                done = due;
+                due += share;
+                mix.run::<PLANES>(due >> 16);
                 powers.terms::<PLANES>(scores, target.wrapping_add(chunk.wrapping_mul(256)), BLOCK_KEYS * TILE_ROWS);
                 if has_next {
                     steps::store_scores(scores);
@@ -201,51 +202,75 @@ unsafe fn compiled<T: Element, O: Element, const PLANES: usize>(
             }
             powers.note(state);
             if has_before {
+                mix.end();
                 finish_avx512::strip(piece, (strip - 1, block), blocks_of(piece, strip - 1), work);
             }
         }
-        mix.run::<PLANES>(work.terms[last % 2], (0, mix.units));
+        let mut mix = Mix::new(work, work.terms[last % 2], padded / SIDE);
+        mix.run::<PLANES>(mix.units);
+        mix.end();
         finish_avx512::strip(piece, (last, block), blocks_of(piece, last), work);
     }
 }
 
 /// The mixing of a strip's values in units of 32 keys and 32 of the head's numbers.
 struct Mix {
+    /// The next unit's.
     values: Operand,
+    terms: Operand,
+    /// Where the sums go that the tiles hold.
     mixed: *mut f32,
-    /// Units of the same of the head's numbers.
+    /// Units of the same of the head's numbers, and the next unit among them.
     steps: usize,
+    step: usize,
+    /// Units that are done, and all.
+    done: usize,
     units: usize,
 }
 
 impl Mix {
-    fn new(work: &Work, steps: usize) -> Self {
+    #[inline(always)]
+    fn new(work: &Work, terms: *const bf16, steps: usize) -> Self {
         let values = Operand { at: work.values, plane: work.block_numbers() };
-        Self { values, mixed: work.mixed, steps, units: steps * work.steps }
+        let terms = Operand { at: terms, plane: BLOCK_KEYS * TILE_ROWS };
+        Self { values, terms, mixed: work.mixed, steps, step: 0, done: 0, units: steps.wrapping_mul(work.steps) }
     }
 
-    /// Some units of a strip.
+    /// Goes on until `due` units are done, or all.
     ///
     /// # Safety
-    /// This thread's tiles are full ones; terms and values are packed, and units follow each other from 0 on.
+    /// This thread's tiles are full ones; terms and values are packed.
     #[inline(always)]
-    unsafe fn run<const PLANES: usize>(&self, terms: *const bf16, (from, to): (usize, usize)) {
-        let mut unit = from;
-        while unit < to {
-            let (numbers, step) = (unit / self.steps, unit % self.steps);
-            let values = self.values.tile(numbers.wrapping_mul(2 * BLOCK_STEPS).wrapping_add(step));
-            let terms = Operand { at: terms, plane: BLOCK_KEYS * TILE_ROWS }.tile(step);
+    unsafe fn run<const PLANES: usize>(&mut self, due: usize) {
+        while self.done < due && self.done < self.units {
             // SAFETY: the caller's promise.
             unsafe {
-                if step == 0 {
+                if self.step == 0 {
+                    if self.done > 0 {
+                        steps::store_mixed(self.mixed);
+                        self.mixed = self.mixed.wrapping_add(SIDE * TILE_ROWS);
+                    }
                     steps::mix_nothing();
                 }
-                steps::mix::<PLANES>((values, BLOCK_STEPS * TILE), terms);
-                if step.wrapping_add(1) == self.steps {
-                    steps::store_mixed(self.mixed.wrapping_add(numbers.wrapping_mul(SIDE * TILE_ROWS)));
-                }
+                steps::mix::<PLANES>((self.values, BLOCK_STEPS * TILE), self.terms.tile(self.step));
             }
-            unit = unit.wrapping_add(1);
+            self.values = self.values.tile(1);
+            self.step = self.step.wrapping_add(1);
+            self.done = self.done.wrapping_add(1);
+            if self.step == self.steps {
+                self.step = 0;
+                self.values = self.values.tile((2 * BLOCK_STEPS).wrapping_sub(self.steps));
+            }
         }
+    }
+
+    /// Writes what the tiles hold.
+    ///
+    /// # Safety
+    /// All units are done.
+    #[inline(always)]
+    unsafe fn end(&self) {
+        // SAFETY: the caller's promise; the mixture has room for it.
+        unsafe { steps::store_mixed(self.mixed) };
     }
 }

@@ -65,6 +65,7 @@ unsafe fn turn_into(target: *mut bf16, rows: [__m512i; TILE_ROWS]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 pub(super) unsafe fn queries<T: Element, O, const PLANES: usize>(piece: &Piece<'_, T, O>, work: &Work) {
     let (dim, end) = (piece.spec.head_dim, piece.queries.end);
+    let (source, stride) = (piece.query(0), piece.spec.row());
     for strip in 0..work.strips {
         let first = piece.queries.start + strip * TILE_ROWS;
         for step in 0..work.steps {
@@ -72,7 +73,8 @@ pub(super) unsafe fn queries<T: Element, O, const PLANES: usize>(piece: &Piece<'
             unsafe {
                 let mut rows = [[_mm512_setzero_si512(); TILE_ROWS]; PLANES];
                 for row in 0..TILE_ROWS.min(end - first) {
-                    for (plane, part) in row_part::<T, PLANES>(piece.query(first + row), step * SIDE, dim).into_iter().enumerate() {
+                    let query = source.wrapping_add((first + row).wrapping_mul(stride));
+                    for (plane, part) in row_part::<T, PLANES>(query, step * SIDE, dim).into_iter().enumerate() {
                         rows[plane][row] = part;
                     }
                 }
@@ -92,8 +94,8 @@ pub(super) unsafe fn queries<T: Element, O, const PLANES: usize>(piece: &Piece<'
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 pub(super) unsafe fn keys<T: Element, O, const PLANES: usize>(piece: &Piece<'_, T, O>, block: usize, work: &Work) {
     let (first, dim) = (block * BLOCK_KEYS, piece.spec.head_dim);
+    let (mut source, stride) = (piece.key(first), piece.spec.row());
     for key in 0..BLOCK_KEYS.min(piece.len - first) {
-        let source = piece.key(first + key);
         let target = work.keys.wrapping_add(key / TILE_ROWS * work.steps * TILE + key % TILE_ROWS * SIDE);
         for step in 0..work.steps {
             // SAFETY: keys below `len` are read, and the row lies inside its tile; the rest is the caller's promise.
@@ -103,44 +105,56 @@ pub(super) unsafe fn keys<T: Element, O, const PLANES: usize>(piece: &Piece<'_, 
                 }
             }
         }
+        source = source.wrapping_add(stride);
     }
 }
 
-/// Lays the values of each two keys side by side and turns them, 32 keys and 32 numbers of the head at a time. Of each 8 numbers the first 4 go to the
-/// first tile and the others to the second, as [`row_of`] says. Values behind the sequence's end become zeros.
+/// Lays the values of each two keys side by side and turns them, 32 keys from `32 · at` on of the block's `count`. Of each 8 of the head's numbers the
+/// first half takes the first 4 and the other the others, as [`row_of`] says. Values behind the sequence's end become zeros.
 ///
 /// # Safety
-/// As [`queries`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-pub(super) unsafe fn values<T: Element, O, const PLANES: usize>(piece: &Piece<'_, T, O>, block: usize, work: &Work) {
-    let (first, dim) = (block * BLOCK_KEYS, piece.spec.head_dim);
-    let count = BLOCK_KEYS.min(piece.len - first);
-    for at in (0..count).step_by(SIDE) {
-        for step in 0..work.steps {
-            // SAFETY: values below `len` are read, and the tiles lie inside the packed values; the rest is the caller's promise.
-            unsafe {
-                let mut tiles = [[[_mm512_setzero_si512(); TILE_ROWS]; 2]; PLANES];
-                for pair in 0..TILE_ROWS.min((count - at).div_ceil(2)) {
-                    let key = at + 2 * pair;
-                    let even = row_part::<T, PLANES>(piece.value(first + key), step * SIDE, dim);
-                    let mut odd = [_mm512_setzero_si512(); PLANES];
-                    if key + 1 < count {
-                        odd = row_part::<T, PLANES>(piece.value(first + key + 1), step * SIDE, dim);
-                    }
-                    for (plane, [low, high]) in tiles.iter_mut().enumerate() {
-                        low[pair] = _mm512_unpacklo_epi16(even[plane], odd[plane]);
-                        high[pair] = _mm512_unpackhi_epi16(even[plane], odd[plane]);
-                    }
+/// As [`queries`]; the caller is compiled for the instructions.
+#[inline(always)]
+pub(super) unsafe fn values<T: Element, const PLANES: usize>(rows: &Rows<T>, (at, half): (usize, usize), work: &Work) {
+    let key = at.wrapping_mul(SIDE);
+    let first = rows.source.wrapping_add(key.wrapping_mul(rows.stride));
+    let count = SIDE.min(rows.count.wrapping_sub(key));
+    let mut step = 0;
+    while step < work.steps {
+        // SAFETY: values below `count` are read, and the tiles lie inside the packed values; the rest is the caller's promise.
+        unsafe {
+            let mut tiles = [[_mm512_setzero_si512(); TILE_ROWS]; PLANES];
+            for pair in 0..TILE_ROWS {
+                if 2 * pair >= count {
+                    break;
                 }
-                for (plane, halves) in tiles.into_iter().enumerate() {
-                    let target = work.values.wrapping_add(plane * work.block_numbers() + at / SIDE * TILE);
-                    for (half, rows) in halves.into_iter().enumerate() {
-                        turn_into(target.wrapping_add((2 * step + half) * (BLOCK_KEYS / SIDE) * TILE), rows);
-                    }
+                let at = step.wrapping_mul(SIDE);
+                let row = first.wrapping_add((2 * pair).wrapping_mul(rows.stride));
+                let even = row_part::<T, PLANES>(row, at, rows.dim);
+                let mut odd = [_mm512_setzero_si512(); PLANES];
+                if 2 * pair + 1 < count {
+                    odd = row_part::<T, PLANES>(row.wrapping_add(rows.stride), at, rows.dim);
+                }
+                for (plane, tile) in tiles.iter_mut().enumerate() {
+                    let (even, odd) = (even[plane], odd[plane]);
+                    tile[pair] = if half == 0 { _mm512_unpacklo_epi16(even, odd) } else { _mm512_unpackhi_epi16(even, odd) };
                 }
             }
+            for (plane, tile) in tiles.into_iter().enumerate() {
+                let number = (2 * step + half).wrapping_mul(BLOCK_KEYS / SIDE).wrapping_add(at);
+                turn_into(work.values.wrapping_add(plane.wrapping_mul(work.block_numbers()).wrapping_add(number.wrapping_mul(TILE))), tile);
+            }
         }
+        step += 1;
     }
+}
+
+/// The values of a block.
+pub(super) struct Rows<T> {
+    pub source: *const T,
+    pub stride: usize,
+    pub count: usize,
+    pub dim: usize,
 }
 
 /// Where one of the head's numbers lies among the rows of the mixture.

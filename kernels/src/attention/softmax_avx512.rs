@@ -13,7 +13,7 @@ use crate::activation::curves;
 use crate::amx::TILE_ROWS;
 use crate::lanes::Lanes;
 
-/// Keys of which no query's score lies in memory behind another's.
+/// Queries side by side.
 const LANES: usize = TILE_ROWS;
 
 /// `2^x` for the fraction of `x`, highest coefficient first: minimax fits on 0..=1 with an exact 1, relative errors of 8.6e-5 and 8.3e-8.
@@ -47,20 +47,25 @@ pub(super) struct Powers {
     sums: [__m512; 2],
 }
 
-/// `2^x` with a relative error of 8.3e-8.
+/// Powers of two below which terms are 0: what is rounded, or what a rounding leaves, would be no normal number, which costs many times more.
+const LOWEST_NEAR: f32 = -126.0;
+const LOWEST_FULL: f32 = -100.0;
+
+/// `2^x` with a relative error of the polynomial's, 0 below the lowest power; NaN stays NaN.
 ///
 /// # Safety
 /// The processor has AVX-512 F and DQ, and the caller is compiled for it.
 #[inline(always)]
-unsafe fn exp2<const N: usize>(x: __m512, terms: [f32; N]) -> __m512 {
+unsafe fn exp2<const N: usize>(x: __m512, terms: [f32; N], lowest: f32) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe {
+        let counts = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(lowest));
         let fraction = _mm512_reduce_ps::<1>(x);
         let mut sum = _mm512_set1_ps(terms[0]);
         for next in &terms[1..] {
             sum = _mm512_fmadd_ps(sum, fraction, _mm512_set1_ps(*next));
         }
-        _mm512_scalef_ps(sum, x)
+        _mm512_maskz_scalef_ps(counts, sum, x)
     }
 }
 
@@ -89,7 +94,7 @@ impl Powers {
             let nothing = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(largest, _mm512_set1_ps(f32::NEG_INFINITY));
             let base = _mm512_mask_blend_ps(nothing, largest, _mm512_setzero_ps());
             _mm512_store_ps((&raw mut (*state).largest).cast(), largest);
-            _mm512_store_ps((&raw mut (*state).shrink).cast(), exp2(_mm512_sub_ps(before, base), FULL));
+            _mm512_store_ps((&raw mut (*state).shrink).cast(), exp2(_mm512_sub_ps(before, base), FULL, LOWEST_FULL));
             Self {
                 factor,
                 base,
@@ -116,13 +121,13 @@ impl Powers {
                 let target = terms.wrapping_add(pair * 2 * LANES);
                 if PLANES == 1 {
                     const ROUNDING: [f32; 4] = [NEAR[0], NEAR[1], NEAR[2], NEAR[3] + HALF_UNIT];
-                    let both = self.upper(exp2(even, ROUNDING), exp2(odd, ROUNDING));
+                    let both = self.upper(exp2(even, ROUNDING, LOWEST_NEAR), exp2(odd, ROUNDING, LOWEST_NEAR));
                     // Of the rounded terms: those are what the values are weighted with.
                     let sum = &mut self.sums[pair % 2];
                     *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute::<__m512i, __m512bh>(both), self.ones);
                     _mm512_store_si512(target.cast(), both);
                 } else {
-                    let (even, odd) = (exp2(even, FULL), exp2(odd, FULL));
+                    let (even, odd) = (exp2(even, FULL, LOWEST_FULL), exp2(odd, FULL, LOWEST_FULL));
                     self.sums[0] = _mm512_add_ps(self.sums[0], even);
                     self.sums[1] = _mm512_add_ps(self.sums[1], odd);
                     _mm512_store_si512(target.cast(), self.upper(even, odd));
