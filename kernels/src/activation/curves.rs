@@ -126,17 +126,6 @@ pub(crate) unsafe fn exp_falling<L: Lanes>(x: L) -> L {
     unsafe { x.if_below(L::splat(LOWEST), L::splat(0.0), exp_bounded(L::splat(LOWEST).max(x))) }
 }
 
-/// [`exp_near`], likewise. Safety: as [`Lanes`].
-#[inline(always)]
-pub(crate) unsafe fn exp_falling_near<L: Lanes>(x: L) -> L {
-    const LOWEST: f32 = -125.0;
-    // SAFETY: the caller is compiled for the level of `L`.
-    unsafe {
-        let x = x.mul(L::splat(std::f32::consts::LOG2_E));
-        x.if_below(L::splat(LOWEST), L::splat(0.0), exp2_near(L::splat(LOWEST).max(x)))
-    }
-}
-
 /// `e^x` with a relative error of 8e-5, for arguments up to 88. Safety: as [`Lanes`].
 #[inline(always)]
 pub(crate) unsafe fn exp_near<L: Lanes>(x: L) -> L {

@@ -5,9 +5,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod finish_avx512;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod pack_avx512;
 mod piece;
 mod reference;
+#[cfg(target_arch = "x86_64")]
+mod softmax_avx512;
 pub mod tensor;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
@@ -58,6 +64,16 @@ impl Mask {
             Self::Full => 0..len,
             Self::Causal => 0..query + 1,
             Self::Window { left, right } => query.saturating_sub(left)..query.saturating_add(right).saturating_add(1).min(len),
+        }
+    }
+
+    /// The queries that see the key at `key` in a sequence of `len` tokens.
+    #[cfg(target_arch = "x86_64")]
+    fn queries(self, key: usize, len: usize) -> Range<usize> {
+        match self {
+            Self::Full => 0..len,
+            Self::Causal => key..len,
+            Self::Window { left, right } => key.saturating_sub(right)..key.saturating_add(left).saturating_add(1).min(len),
         }
     }
 }

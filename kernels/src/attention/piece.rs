@@ -61,6 +61,16 @@ impl<T, O> Piece<'_, T, O> {
         bounded(keys.start)..bounded(keys.end)
     }
 
+    /// Whether all of some queries see all keys of a block that the sequence has.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn sees_all(&self, queries: Range<usize>, block: usize) -> bool {
+        let first = block * self.block_keys;
+        // Neither begin nor end of what a query sees falls from a query to the next.
+        self.spec.mask.keys(queries.end - 1, self.len).start <= first
+            && self.spec.mask.keys(queries.start, self.len).end >= self.len.min(first + self.block_keys)
+    }
+
     /// The biases of this head by distance, if any.
     #[inline]
     pub(super) fn biases(&self) -> Option<&[f32]> {

@@ -160,6 +160,41 @@ fn special_values_stay_in_their_sequence() {
 }
 
 #[test]
+fn hidden_keys_weigh_nothing_however_large_their_values() {
+    let clean = noise(7, 70 * PLAIN.row());
+    let mut huge = clean.clone();
+    huge[69 * PLAIN.row() + 128..].fill(1e30);
+    for isa in Isa::available() {
+        for precision in [Precision::Exact, Precision::Bf16] {
+            let run = |qkv: &[f32]| {
+                let spec = AttentionSpec { mask: Mask::Causal, precision, ..PLAIN };
+                let mut out = vec![0f32; 70 * 64];
+                attention_on(isa, (Input::F32(qkv), &[0, 70]), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
+                out
+            };
+            assert_eq!(run(&huge)[..69 * 64], run(&clean)[..69 * 64], "{isa} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn a_scale_may_have_either_sign_and_any_size() {
+    check(&[0, 40], &AttentionSpec { scale: -PLAIN.scale, ..PLAIN });
+    check(&[0, 40], &AttentionSpec { scale: 0.0, ..PLAIN });
+    let qkv = noise(7, 40 * PLAIN.row());
+    for isa in Isa::available() {
+        for (scale, precision) in
+            [(300.0, Precision::Exact), (-300.0, Precision::Exact), (300.0, Precision::Bf16), (-300.0, Precision::Bf16)]
+        {
+            let spec = AttentionSpec { scale, precision, ..PLAIN };
+            let mut out = vec![f32::NAN; 40 * 64];
+            attention_on(isa, (Input::F32(&qkv), &[0, 40]), &spec, (Output::F32(&mut out), &never_stop)).unwrap();
+            assert!(out.iter().all(|value| value.abs() <= 2.01), "{isa} {spec:?}: a mixture lies between its values");
+        }
+    }
+}
+
+#[test]
 fn sizes_that_do_not_fit_are_refused() {
     let qkv = noise(1, 4 * PLAIN.row());
     let run = |qkv: &[f32], offsets: &[usize], spec: &AttentionSpec<'_>, out: usize| {

@@ -78,29 +78,12 @@ impl Lanes for __m512 {
     unsafe fn turn(source: *const f32, target: *mut f32, row: usize) {
         // SAFETY: see above; the caller grants the square and the sixteen rows of the target.
         unsafe {
-            // Four by four inside each quarter of the registers, then the quarters.
-            let mut fours = [_mm512_setzero_ps(); 16];
-            for at in (0..16).step_by(4) {
-                let row = source.add(16 * at);
-                let (first, second) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16)));
-                let (third, fourth) = (_mm512_loadu_ps(row.add(32)), _mm512_loadu_ps(row.add(48)));
-                let low = (_mm512_castps_pd(_mm512_unpacklo_ps(first, second)), _mm512_castps_pd(_mm512_unpacklo_ps(third, fourth)));
-                let high = (_mm512_castps_pd(_mm512_unpackhi_ps(first, second)), _mm512_castps_pd(_mm512_unpackhi_ps(third, fourth)));
-                fours[at] = _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1));
-                fours[at + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1));
-                fours[at + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1));
-                fours[at + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1));
+            let mut rows = [_mm512_setzero_ps(); 16];
+            for (at, lanes) in rows.iter_mut().enumerate() {
+                *lanes = _mm512_loadu_ps(source.add(16 * at));
             }
-            let place = |column: usize| target.add(column * row);
-            for at in 0..4 {
-                let top = _mm512_shuffle_f32x4::<0x88>(fours[at], fours[at + 4]);
-                let bottom = _mm512_shuffle_f32x4::<0x88>(fours[at + 8], fours[at + 12]);
-                _mm512_storeu_ps(place(at), _mm512_shuffle_f32x4::<0x88>(top, bottom));
-                _mm512_storeu_ps(place(at + 8), _mm512_shuffle_f32x4::<0xDD>(top, bottom));
-                let top = _mm512_shuffle_f32x4::<0xDD>(fours[at], fours[at + 4]);
-                let bottom = _mm512_shuffle_f32x4::<0xDD>(fours[at + 8], fours[at + 12]);
-                _mm512_storeu_ps(place(at + 4), _mm512_shuffle_f32x4::<0x88>(top, bottom));
-                _mm512_storeu_ps(place(at + 12), _mm512_shuffle_f32x4::<0xDD>(top, bottom));
+            for (column, lanes) in turned(rows).into_iter().enumerate() {
+                _mm512_storeu_ps(target.add(column * row), lanes);
             }
         }
     }
@@ -114,6 +97,40 @@ impl Lanes for __m512 {
     unsafe fn max_across(self) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_max_ps(self) }
+    }
+}
+
+/// A square of sixteen rows turned: its columns.
+///
+/// # Safety
+/// The processor has AVX-512, and the caller is compiled for it.
+#[inline(always)]
+pub(crate) unsafe fn turned(rows: [__m512; 16]) -> [__m512; 16] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Four by four inside each quarter of the registers, then the quarters.
+        let mut fours = [_mm512_setzero_ps(); 16];
+        for at in (0..16).step_by(4) {
+            let (first, second, third, fourth) = (rows[at], rows[at + 1], rows[at + 2], rows[at + 3]);
+            let low = (_mm512_castps_pd(_mm512_unpacklo_ps(first, second)), _mm512_castps_pd(_mm512_unpacklo_ps(third, fourth)));
+            let high = (_mm512_castps_pd(_mm512_unpackhi_ps(first, second)), _mm512_castps_pd(_mm512_unpackhi_ps(third, fourth)));
+            fours[at] = _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1));
+            fours[at + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1));
+            fours[at + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1));
+            fours[at + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1));
+        }
+        let mut columns = [_mm512_setzero_ps(); 16];
+        for at in 0..4 {
+            let top = _mm512_shuffle_f32x4::<0x88>(fours[at], fours[at + 4]);
+            let bottom = _mm512_shuffle_f32x4::<0x88>(fours[at + 8], fours[at + 12]);
+            columns[at] = _mm512_shuffle_f32x4::<0x88>(top, bottom);
+            columns[at + 8] = _mm512_shuffle_f32x4::<0xDD>(top, bottom);
+            let top = _mm512_shuffle_f32x4::<0xDD>(fours[at], fours[at + 4]);
+            let bottom = _mm512_shuffle_f32x4::<0xDD>(fours[at + 8], fours[at + 12]);
+            columns[at + 4] = _mm512_shuffle_f32x4::<0x88>(top, bottom);
+            columns[at + 12] = _mm512_shuffle_f32x4::<0xDD>(top, bottom);
+        }
+        columns
     }
 }
 

@@ -15,6 +15,8 @@ mod tests;
 
 use half::bf16;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::turned;
 pub(crate) use portable::Eight;
 
 /// Some `f32` side by side. NaN rule of [`Lanes::min`], [`Lanes::max`]: the argument's lane wins when either is NaN, as the instruction has it.
