@@ -133,7 +133,7 @@ unsafe fn blocks<T: Element, O: Element, const PLANES: usize>(
             pack::keys::<T, O, PLANES>(piece, block, &work);
             let mut seen = (0..strips).filter(|strip| blocks_of(piece, *strip).contains(&block));
             if let Some(from) = seen.next() {
-                compiled::<T, O, PLANES>(tiles, piece, (block, (from, seen.last().unwrap_or(from))), &work);
+                compiled::<T, O, PLANES>(tiles, piece, (block, (from, seen.next_back().unwrap_or(from))), &work);
             }
         }
     }
@@ -163,7 +163,7 @@ unsafe fn compiled<T: Element, O: Element, const PLANES: usize>(
     let chunks = padded / TILE_ROWS;
     let values = pack::Rows { source: piece.value(block * BLOCK_KEYS), stride: piece.spec.row(), count, dim: piece.spec.head_dim };
     // Units of a strip's mixture that are due behind a chunk, in 2¹⁶ths; the last chunk leaves the tiles time.
-    let share = (padded / SIDE * work.steps << 16).div_ceil(chunks - 1);
+    let share = ((padded / SIDE * work.steps) << 16).div_ceil(chunks - 1);
     let keys = Operand { at: work.keys, plane: work.block_numbers() };
     // SAFETY: all tiles lie inside the packed operands and the results, whose sizes `Work` tells.
     unsafe {

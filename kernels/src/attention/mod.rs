@@ -226,10 +226,10 @@ fn pieces<T: Element, O: Element>(
     all.par_iter().try_for_each_init(Scratch::default, compute)
 }
 
-/// The level that computes a sequence of `len` tokens: short ones do not fill the tiles.
+/// The level that computes a sequence of `len` tokens: the shortest ones leave the tiles all but empty.
 fn level(isa: Isa, spec: &AttentionSpec<'_>, len: usize) -> Isa {
     match isa {
-        Isa::Amx(proof) if len <= if spec.precision == Precision::Exact { 32 } else { 16 } => Isa::Avx512(proof.avx512()),
+        Isa::Amx(proof) if len <= if spec.precision == Precision::Exact { 16 } else { 4 } => Isa::Avx512(proof.avx512()),
         _ => isa,
     }
 }

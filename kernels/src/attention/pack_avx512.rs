@@ -71,16 +71,14 @@ pub(super) unsafe fn queries<T: Element, O, const PLANES: usize>(piece: &Piece<'
         for step in 0..work.steps {
             // SAFETY: queries before the piece's end are read, and the tile lies inside the packed queries; the rest is the caller's promise.
             unsafe {
-                let mut rows = [[_mm512_setzero_si512(); TILE_ROWS]; PLANES];
-                for row in 0..TILE_ROWS.min(end - first) {
+                let mut rows = [[_mm512_setzero_si512(); PLANES]; TILE_ROWS];
+                for (row, planes) in rows.iter_mut().enumerate().take(end - first) {
                     let query = source.wrapping_add((first + row).wrapping_mul(stride));
-                    for (plane, part) in row_part::<T, PLANES>(query, step * SIDE, dim).into_iter().enumerate() {
-                        rows[plane][row] = part;
-                    }
+                    *planes = row_part::<T, PLANES>(query, step * SIDE, dim);
                 }
-                for (plane, rows) in rows.into_iter().enumerate() {
+                for plane in 0..PLANES {
                     let tile = (plane * work.strips + strip) * work.steps + step;
-                    turn_into(work.queries.wrapping_add(tile * TILE), rows);
+                    turn_into(work.queries.wrapping_add(tile * TILE), rows.map(|planes| planes[plane]));
                 }
             }
         }
