@@ -57,7 +57,12 @@ pub(crate) const DOCS: &[RouteDoc] = &[
             application/vnd.safetensors carries binary parts: its __metadata__.submission is the JSON of the submission, its tensors become the parts.",
         params: &[
             param("query", "wait_ms", "integer", "Hold the answer for the result, up to this long."),
-            param("header", "idempotency-key", "string", "The same key and payload again return the first task's id."),
+            param(
+                "header",
+                "idempotency-key",
+                "string",
+                "The same submission again under the same key returns the first task's id; as `idempotency_key` in the body.",
+            ),
         ],
         body: &[
             example(

@@ -63,6 +63,9 @@ type Outcome = (Result<(TaskResult, Parts), TaskError>, bool);
 
 async fn execute<E: TaskExecutor>(shared: &Shared<E>, start: Start, sink: &Arc<RunSink>) -> Outcome {
     let clock = &shared.options.clock;
+    if let Some(error) = over_before(&start, clock.now_ns()) {
+        return (Err(error), false);
+    }
     let (cancel, queue_ns, started_ns, attempt) = (start.cancel.clone(), start.queue_ns, start.key.started_ns, start.key.attempt);
     let deadline = start.deadline_ns.map(|at_ns| Instant::now() + Duration::from_nanos(at_ns.saturating_sub(clock.now_ns())));
     let task = start.resolved.clone();
@@ -97,6 +100,15 @@ async fn execute<E: TaskExecutor>(shared: &Shared<E>, start: Start, sink: &Arc<R
         Ok(Err(error)) => (Err(error), false),
         Err(panic) => (Err(panic_error(panic.as_ref())), true),
     }
+}
+
+/// Why a run must not call the executor any more: between the decision to start it and its first poll it was stopped, or its deadline passed.
+fn over_before(start: &Start, now_ns: u64) -> Option<TaskError> {
+    if start.cancel.is_cancelled() {
+        return Some(start.cancel.cause());
+    }
+    start.deadline_ns.filter(|at_ns| *at_ns <= now_ns)?;
+    Some(TaskError::DeadlineExceeded { deadline: start.body.deadline.unwrap_or_default() })
 }
 
 /// Frees the run's place when its future is gone, and reports it as failed if it was dropped before its end (its runtime stopped).

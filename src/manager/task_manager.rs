@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::core::{Mode, Wait, at_position};
 use super::events::{EventCursor, EventReader};
 use super::handlers::{self, FeedCounts};
+use super::idempotency::Siblings;
 use super::options::ManagerOptions;
 use super::shared::Shared;
 use super::views::{DrainReport, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ManagerStats, StatusKind, StatusView, TaskFilter, TaskSummary};
@@ -58,7 +59,7 @@ impl<E: TaskExecutor> TaskManager<E> {
     /// dependency that this submitter has not submitted.
     pub async fn submit(&self, submission: Submission) -> Result<TaskId, TaskError> {
         self.shared.ensure_started()?;
-        let accepted = self.shared.ready(submission).and_then(|ready| {
+        let accepted = self.shared.ready(submission, &Siblings::default()).and_then(|ready| {
             let mut core = self.shared.core.lock();
             let (task_id, slot) = core.accept(ready)?;
             Ok((task_id, slot.is_some_and(|slot| core.concerns_loop(slot))))
@@ -76,7 +77,8 @@ impl<E: TaskExecutor> TaskManager<E> {
         if let Err(error) = self.shared.ensure_started() {
             return submissions.iter().map(|_| Err(error.clone())).collect();
         }
-        let ready: Vec<_> = submissions.into_iter().map(|submission| self.shared.ready(submission)).collect();
+        let alone = Siblings::default();
+        let ready: Vec<_> = submissions.into_iter().map(|submission| self.shared.ready(submission, &alone)).collect();
         let mut outcomes = Vec::with_capacity(ready.len());
         {
             let mut core = self.shared.core.lock();
@@ -96,15 +98,17 @@ impl<E: TaskExecutor> TaskManager<E> {
         }
     }
 
-    /// Accepts all tasks or none: a graph, in which tasks may depend on each other in any order.
+    /// Accepts all tasks or none: a graph, in which tasks may depend on each other in any order. A graph whose tasks have idempotency keys can be
+    /// repeated under fresh ids: what is known already is answered with its id, and what is new may depend on it.
     ///
     /// Errors: the first task's error, with `tasks[i].` before its field; `InvalidPayload` for a circle. Then nothing is kept.
     pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<TaskId>, TaskError> {
         self.shared.ensure_started()?;
+        let siblings = Siblings::of(&submissions);
         let ready: Result<Vec<_>, _> = submissions
             .into_iter()
             .enumerate()
-            .map(|(at, submission)| self.shared.ready(submission).map_err(|error| at_position(error, at)))
+            .map(|(at, submission)| self.shared.ready(submission, &siblings).map_err(|error| at_position(error, at)))
             .collect();
         let accepted = ready.and_then(|ready| self.shared.core.lock().accept_all(ready));
         let (ids, _) = self.counted(accepted)?;

@@ -6,6 +6,7 @@ mod graphs;
 mod lifecycle;
 mod pure;
 mod races;
+mod repeats;
 mod simulation;
 mod virtual_time;
 

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::task;
 use crate::manager::admission::{DrainRate, Full, Load, Room, admit, retry_after};
 use crate::manager::histogram::Histogram;
-use crate::manager::idempotency::fingerprint;
+use crate::manager::idempotency::{Siblings, fingerprint};
 use crate::manager::retry::{Failure, MAX_RETRY_COUNT, RetryPolicy, next_delay};
 use crate::manager::ring::{Read, Ring, RingPolicy};
 use crate::manager::state::{Command, End, Life, Phase, Refusal};
-use crate::task::TaskError;
+use crate::task::{Submission, TaskError};
 
 fn command() -> impl Strategy<Value = Command> {
     let end = prop_oneof![Just(End::Completed), Just(End::Failed), Just(End::Cancelled)];
@@ -164,7 +164,7 @@ fn the_advised_wait_follows_the_measured_drain() {
 
 #[test]
 fn fingerprints_tell_payloads_apart_and_ignore_the_order_of_keys() {
-    let of = |data| fingerprint(&task(data).payload);
+    let of = |data| fingerprint(&Submission::new(task(data)), &Siblings::default());
     assert_eq!(of(json!({"a": 1, "b": [1, 2]})), of(json!({"b": [1, 2], "a": 1})));
     let different =
         [json!(null), json!(0), json!(false), json!(""), json!([]), json!({}), json!([[]]), json!(["ab"]), json!(["a", "b"]), json!("0")];
