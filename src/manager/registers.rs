@@ -141,15 +141,12 @@ impl Types {
     }
 }
 
-/// Demands that count as about the same: same type, threads, device and share, and host and device bytes within a factor of two.
+/// Demands that differ in bytes alone: same threads and device, same share under the same bound.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClassKey {
-    type_idx: u16,
-    threads: u8,
+    threads: u32,
     device: DeviceClass,
-    share: Option<Arc<str>>,
-    host_log2: u8,
-    device_log2: u8,
+    share: Option<(Arc<str>, u64)>,
 }
 
 /// Demand classes by number.
@@ -167,15 +164,12 @@ impl Classes {
         self.facts.get(usize::from(class)).copied().unwrap_or_default()
     }
 
-    pub(super) fn enter(&mut self, type_idx: u16, demand: &ResourceDemand, queue: &mut Queue) -> u16 {
-        let log2 = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;
+    pub(super) fn enter(&mut self, demand: &ResourceDemand, queue: &mut Queue) -> u16 {
+        let share = demand.share.as_ref().map(|share| (&*share.account, share.limit_bytes));
         let same = |key: &ClassKey| {
-            key.type_idx == type_idx
-                && u32::from(key.threads) == demand.threads.min(255)
+            key.threads == demand.threads
                 && key.device == demand.device
-                && key.share.as_deref() == demand.share.as_ref().map(|share| &*share.account)
-                && key.host_log2 == log2(demand.host_bytes)
-                && key.device_log2 == log2(demand.device_bytes)
+                && key.share.as_ref().map(|(account, limit_bytes)| (&**account, *limit_bytes)) == share
         };
         if let Some((last, class)) = &self.last
             && same(last)
@@ -183,12 +177,9 @@ impl Classes {
             return *class;
         }
         let key = ClassKey {
-            type_idx,
-            threads: demand.threads.min(255) as u8,
+            threads: demand.threads,
             device: demand.device,
-            share: demand.share.as_ref().map(|share| share.account.clone()),
-            host_log2: log2(demand.host_bytes),
-            device_log2: log2(demand.device_bytes),
+            share: demand.share.as_ref().map(|share| (share.account.clone(), share.limit_bytes)),
         };
         let class = match self.by_key.get(&key) {
             Some(&class) => class,
@@ -207,9 +198,9 @@ impl Classes {
 
     fn facts_of(&mut self, key: &ClassKey) -> ClassFacts {
         let shares = &mut self.shares;
-        let share = key.share.clone().map(|share| {
+        let share = key.share.clone().map(|(account, _)| {
             let next = shares.len() as u32;
-            *shares.entry(share).or_insert(next)
+            *shares.entry(account).or_insert(next)
         });
         let devices = &mut self.devices;
         let device = (key.device != DeviceClass::Host).then(|| {

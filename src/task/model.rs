@@ -129,7 +129,7 @@ impl TaskStatus {
     }
 }
 
-/// Order in the queue; a waiting task rises a level after a bounded time.
+/// Order in the queue: the highest first. A level whose tasks have waited too long gets a share of the starts, so none starves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]

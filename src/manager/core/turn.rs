@@ -73,14 +73,13 @@ impl Core {
         self.settle();
         self.forget(now_ns, &mut turn);
         self.begin_resolving(&mut turn);
-        self.queue.age(now_ns);
         self.queue.unblock();
         if self.mode != Mode::Closed {
             self.start_expedited(now_ns, &mut turn);
             self.start_queued(now_ns, &mut turn);
             turn.stuck = self.queue.stuck().and_then(|slot| self.table.get(slot)).map(|entry| entry.prepared.demand.clone());
         }
-        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns(), self.queue.next_age_ns()];
+        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns()];
         turn.wake_ns = wakes.into_iter().flatten().min();
         turn
     }
@@ -309,9 +308,9 @@ fn short_of(shortage: &Shortage, demand: &ResourceDemand, share: Option<u32>, de
     let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
     match (shortage.resource.as_str(), share, device) {
         ("compute threads", ..) => Short::Threads,
-        ("host memory", ..) => Short::Host,
-        (_, Some(share), _) if is_share => Short::Share(share),
-        (_, _, Some(device)) => Short::Device(device),
-        _ => Short::Host,
+        ("host memory", ..) => Short::Host(shortage.free),
+        (_, Some(share), _) if is_share => Short::Share(share, shortage.free),
+        (_, _, Some(device)) => Short::Device(device, shortage.free),
+        _ => Short::Host(shortage.free),
     }
 }

@@ -5,6 +5,7 @@ mod durable;
 mod graphs;
 mod lifecycle;
 mod pure;
+mod queue;
 mod races;
 mod repeats;
 mod simulation;
