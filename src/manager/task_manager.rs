@@ -270,6 +270,12 @@ impl<E: TaskExecutor> TaskManager<E> {
         self.shared.hub.reader(from)
     }
 
+    /// What tells this manager's event numbers from those of another one, such as the one before a restart: a number drawn when it was made.
+    #[must_use]
+    pub fn event_epoch(&self) -> u64 {
+        self.shared.hub.epoch()
+    }
+
     /// Adds a listener, which gets events from now on through a feed of its own: a slow one loses events and holds up nothing.
     pub fn add_handler<H: EventHandler<TaskEvent>>(&self, handler: H) {
         let counts = FeedCounts { missed: self.shared.handler_events_missed.clone(), failures: self.shared.handler_failures.clone() };
