@@ -7,9 +7,14 @@ use serde_json::json;
 use tallow::manager::{METADATA_ATTEMPTS, StatusKind};
 use tallow::{ExecutorRegistry, ManagerOptions, Submission, Task, TaskError, TaskManager, TaskResult, TaskType};
 
-use crate::support::{Scripted, alone, custom, registry, rows, runtime, small_task, soon, task, together, until, vector_task};
+use crate::support::{
+    Scripted, alone, custom, longer_than, median, registry, rows, runtime, small_task, soon, task, together, until, vector_task,
+};
 
 type Manager = TaskManager<ExecutorRegistry>;
+
+/// What is promised of a cancel: its 99th percentile.
+const CANCEL_P99: Duration = Duration::from_millis(250);
 
 fn faulty() -> ExecutorRegistry {
     let registry = registry();
@@ -129,17 +134,22 @@ fn a_waiting_task_is_cancelled_at_once() {
         let manager = TaskManager::new(faulty());
         let batch = (0..2_000).map(|_| submission("hang", 0)).collect();
         let ids: Vec<_> = manager.submit_batch(batch).await.into_iter().map(|outcome| outcome.expect("accepted")).collect();
-        let mut worst = Duration::ZERO;
+        let mut times = Vec::new();
         for id in ids.iter().rev().take(1_500) {
             let began = Instant::now();
             manager.cancel_task(id).await.expect("open");
             let ended = soon("its end", manager.wait(id)).await;
-            worst = worst.max(began.elapsed());
+            times.push(began.elapsed());
             assert!(matches!(ended, Err(TaskError::Cancelled { .. })));
             assert!(matches!(manager.cancel_task(id).await, Err(TaskError::AlreadyTerminal { .. })));
         }
-        println!("the slowest of 1,500 cancels of waiting tasks took {worst:?}");
-        assert!(worst <= Duration::from_millis(50), "{worst:?}");
+        let late = longer_than(&times, CANCEL_P99);
+        println!(
+            "of 1,500 cancels of waiting tasks {late} took longer than {CANCEL_P99:?}, half of them less than {:?}",
+            median(times.clone())
+        );
+        assert!(late <= times.len() / 100, "{late} of {}", times.len());
+        assert!(median(times) <= Duration::from_millis(5), "nothing has to be waited for");
     });
 }
 
@@ -188,14 +198,17 @@ fn a_running_task_hears_its_cancel_within_a_quarter_of_a_second() {
             ("matmul", vector_task(product, &square)),
             ("chunk", task(TaskType::TextProcessing, chunk)),
         ];
+        let mut all = Vec::new();
         for (name, like) in cases {
             let make = || Task { id: tallow::TaskId::new(), ..like.clone() };
-            let moments = if matches!(name, "matmul" | "chunk") { vec![0, 5, 10, 20] } else { (0..25).map(|at| at * 7).collect() };
-            let mut times = cancel_times(&manager, make, moments.into_iter()).await;
-            times.sort_unstable();
-            let worst = *times.last().expect("some");
-            println!("{name}: claims are back {:?} after a cancel (median), {worst:?} at worst of {}", times[times.len() / 2], times.len());
-            assert!(worst <= Duration::from_millis(250), "{name}: {times:?}");
+            let step_ms = if matches!(name, "matmul" | "chunk") { 1 } else { 6 };
+            let times = cancel_times(&manager, make, (0..25).map(|at| at * step_ms)).await;
+            println!("{name}: claims are back {:?} after a cancel (median), {:?} at worst", median(times.clone()), times.iter().max());
+            // A part that does not listen would fail here, however well the others do.
+            assert!(longer_than(&times, CANCEL_P99) <= 2, "{name}: {times:?}");
+            all.extend(times);
         }
+        let late = longer_than(&all, CANCEL_P99);
+        assert!(late <= all.len() / 100, "{late} of {} took longer than {CANCEL_P99:?}: {all:?}", all.len());
     });
 }
