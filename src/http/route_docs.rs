@@ -213,7 +213,9 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/executors",
         tag: "worker",
         summary: "What this worker can do",
-        description: "Types, operations with JSON Schemas, models, devices, memory, limits and the queue, measured when asked.",
+        description: "Types, operations with JSON Schemas, models, devices, memory, limits and the queue, measured when asked. `throughput` has one entry \
+            per operation of an executor that has completed a task: sums since the start (tasks, documents, prompt and completion tokens) and rates per \
+            second over the last minute.",
         ..BASE
     },
     RouteDoc { path: "/livez", summary: "The process answers", ..BASE },

@@ -12,3 +12,4 @@ mod library;
 mod memory;
 mod storms;
 mod support;
+mod throughput;

@@ -7,8 +7,8 @@ use super::encode::{Encoded, encode};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{EmbedRequest, EmbedResult, LongInput, PROMPT_BYTES_MAX, Usage, VectorEncoding};
+use crate::task::{TaskError, WorkUnit};
 
 pub(super) struct Embed;
 
@@ -58,6 +58,7 @@ impl InferenceOperation for Embed {
         let stop = || cancel.is_cancelled();
         let done = embed_texts(scope.embedder, &request.texts.0, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
         describe(scope, &done, prompt_name, request);
+        sink.worked(WorkUnit::Documents, request.texts.0.len() as u64);
         let encoded = encode(&done, request.encoding)?;
         let (embeddings, scales) = match encoded {
             Encoded::Json { embeddings, scales } => (Some(embeddings), scales),

@@ -7,8 +7,8 @@ use super::embed::{long_text, usage};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{SCORES_MAX, SimilarityRequest, SimilarityResult};
+use crate::task::{TaskError, WorkUnit};
 
 pub(super) struct Similarity;
 
@@ -49,6 +49,7 @@ impl InferenceOperation for Similarity {
         let progress = |share: f32| sink.progress(share, "embedding");
         let stop = || cancel.is_cancelled();
         let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+        sink.worked(WorkUnit::Documents, texts.len() as u64);
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {

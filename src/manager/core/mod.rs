@@ -22,6 +22,7 @@ use super::registers::{Classes, Submitters, Types};
 use super::retention::{Retention, RetentionPolicy};
 use super::retry::RetryPolicy;
 use super::table::Table;
+use super::throughput::{Throughput, Work};
 use super::timers::Timers;
 use super::views::Totals;
 use crate::journal::{Journal, OutcomeKind, Record};
@@ -65,6 +66,7 @@ pub(super) struct Core {
     retention: Retention,
     keys: Keys,
     drain_rate: DrainRate,
+    throughput: Throughput,
     totals: Totals,
     refused: BTreeMap<&'static str, u64>,
     open: Load,
@@ -108,6 +110,7 @@ impl Core {
             retention: Retention::new(retention),
             keys: Keys::default(),
             drain_rate: DrainRate::default(),
+            throughput: Throughput::default(),
             totals: Totals::default(),
             refused: BTreeMap::new(),
             open: Load::default(),
@@ -154,6 +157,11 @@ impl Core {
     /// Counts a refused submission.
     pub(super) fn count_refusal(&mut self, error: &TaskError) {
         *self.refused.entry(error.code()).or_default() += 1;
+    }
+
+    /// Counts the work of a completed task.
+    pub(super) fn worked(&mut self, executor: &str, operation: &str, work: Work) {
+        self.throughput.count(executor, operation, work, self.clock.now_ns());
     }
 
     /// The journal can no longer be trusted: nothing new is taken from here on.
