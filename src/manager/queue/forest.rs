@@ -38,16 +38,24 @@ impl Bytes {
 
 #[derive(Clone, Copy)]
 struct Node {
-    key: (u64, u64),
+    key: u64,
+    parent: u32,
     left: u32,
     right: u32,
     own: Bytes,
+    /// The least below it, itself included.
     least: Bytes,
+}
+
+impl Node {
+    fn new(key: u64, own: Bytes) -> Self {
+        Self { key, parent: NONE, left: NONE, right: NONE, own, least: own }
+    }
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { key: (0, 0), left: NONE, right: NONE, own: Bytes::default(), least: Bytes::default() }
+        Self::new(0, Bytes::default())
     }
 }
 
@@ -58,24 +66,50 @@ pub(super) struct Forest {
 }
 
 impl Forest {
-    /// Adds a member that is in no set; returns the new root. Keys of one set differ.
-    pub(super) fn insert(&mut self, root: u32, id: u32, key: (u64, u64), own: Bytes) -> u32 {
+    /// Adds a member that is in no set; returns the new root. Equal keys are told apart by id.
+    pub(super) fn insert(&mut self, root: u32, id: u32, key: u64, own: Bytes) -> u32 {
         self.nodes.ensure(id);
-        self.nodes[id] = Node { key, left: NONE, right: NONE, own, least: own };
-        self.insert_below(root, id)
+        self.nodes[id] = Node::new(key, own);
+        let root = self.insert_below(root, id);
+        self.nodes[root].parent = NONE;
+        root
+    }
+
+    /// Adds a member that is in no set behind all others, of which `last` is the last; returns the new root. Cost: constant, expected.
+    pub(super) fn append(&mut self, (root, last): (u32, u32), id: u32, key: u64, own: Bytes) -> u32 {
+        self.nodes.ensure(id);
+        self.nodes[id] = Node::new(key, own);
+        if root == NONE {
+            return id;
+        }
+        let own_weight = weight(id);
+        let (mut above, mut below) = (last, NONE);
+        while above != NONE && weight(above) < own_weight {
+            (above, below) = (self.nodes[above].parent, above);
+        }
+        self.nodes[id].left = below;
+        if below != NONE {
+            self.pull(id);
+        }
+        self.nodes[id].parent = above;
+        if above == NONE {
+            return id;
+        }
+        self.nodes[above].right = id;
+        self.pull_up(above);
+        root
     }
 
     fn insert_below(&mut self, root: u32, id: u32) -> u32 {
         if root == NONE {
             return id;
         }
-        let key = self.nodes[id].key;
         if weight(id) > weight(root) {
-            (self.nodes[id].left, self.nodes[id].right) = self.split(root, key);
+            (self.nodes[id].left, self.nodes[id].right) = self.split(root, self.place(id));
             self.pull(id);
             return id;
         }
-        if key < self.nodes[root].key {
+        if self.place(id) < self.place(root) {
             self.nodes[root].left = self.insert_below(self.nodes[root].left, id);
         } else {
             self.nodes[root].right = self.insert_below(self.nodes[root].right, id);
@@ -86,34 +120,36 @@ impl Forest {
 
     /// Takes a member out; returns the new root.
     pub(super) fn remove(&mut self, root: u32, id: u32) -> u32 {
-        if root == NONE {
-            return NONE;
+        let Node { parent, left, right, .. } = self.nodes[id];
+        let merged = self.merge(left, right);
+        if merged != NONE {
+            self.nodes[merged].parent = parent;
         }
-        if root == id {
-            return self.merge(self.nodes[id].left, self.nodes[id].right);
+        if parent == NONE {
+            return merged;
         }
-        if self.nodes[id].key < self.nodes[root].key {
-            self.nodes[root].left = self.remove(self.nodes[root].left, id);
+        if self.nodes[parent].left == id {
+            self.nodes[parent].left = merged;
         } else {
-            self.nodes[root].right = self.remove(self.nodes[root].right, id);
+            self.nodes[parent].right = merged;
         }
-        self.pull(root);
+        self.pull_up(parent);
         root
     }
 
     /// Changes what a member asks for.
-    pub(super) fn resize(&mut self, root: u32, id: u32, own: Bytes) {
-        if root == NONE {
-            return;
+    pub(super) fn resize(&mut self, id: u32, own: Bytes) {
+        self.nodes[id].own = own;
+        self.pull_up(id);
+    }
+
+    /// The last member by key of a set that is not empty.
+    pub(super) fn last(&self, root: u32) -> u32 {
+        let mut last = root;
+        while self.nodes[last].right != NONE {
+            last = self.nodes[last].right;
         }
-        if root == id {
-            self.nodes[id].own = own;
-        } else if self.nodes[id].key < self.nodes[root].key {
-            self.resize(self.nodes[root].left, id, own);
-        } else {
-            self.resize(self.nodes[root].right, id, own);
-        }
-        self.pull(root);
+        last
     }
 
     /// The first member by key that asks for no more than is free and that `accepts` takes.
@@ -133,7 +169,7 @@ impl Forest {
     }
 
     /// The key of a member.
-    pub(super) fn key(&self, id: u32) -> (u64, u64) {
+    pub(super) fn key(&self, id: u32) -> u64 {
         self.nodes[id].key
     }
 
@@ -142,18 +178,22 @@ impl Forest {
         self.nodes[root].least
     }
 
-    /// The members with smaller keys, and the others.
-    fn split(&mut self, root: u32, key: (u64, u64)) -> (u32, u32) {
+    fn place(&self, id: u32) -> (u64, u32) {
+        (self.nodes[id].key, id)
+    }
+
+    /// The members before a place, and the others.
+    fn split(&mut self, root: u32, place: (u64, u32)) -> (u32, u32) {
         if root == NONE {
             return (NONE, NONE);
         }
-        if self.nodes[root].key < key {
-            let (middle, right) = self.split(self.nodes[root].right, key);
+        if self.place(root) < place {
+            let (middle, right) = self.split(self.nodes[root].right, place);
             self.nodes[root].right = middle;
             self.pull(root);
             (root, right)
         } else {
-            let (left, middle) = self.split(self.nodes[root].left, key);
+            let (left, middle) = self.split(self.nodes[root].left, place);
             self.nodes[root].left = middle;
             self.pull(root);
             (left, root)
@@ -176,22 +216,34 @@ impl Forest {
         }
     }
 
-    fn pull(&mut self, id: u32) {
-        let Node { left, right, own, .. } = self.nodes[id];
+    /// Makes a node know what is below it, and what is below it know the node. Returns true when its least is another than before.
+    fn pull(&mut self, id: u32) -> bool {
+        let Node { left, right, own, least: before, .. } = self.nodes[id];
         let mut least = own;
         for child in [left, right] {
             if child != NONE {
-                least = least.least(self.nodes[child].least);
+                let child = &mut self.nodes[child];
+                child.parent = id;
+                least = least.least(child.least);
             }
         }
         self.nodes[id].least = least;
+        least != before
+    }
+
+    /// The same for a node and those above it, as far up as anything changes.
+    fn pull_up(&mut self, id: u32) {
+        let mut at = id;
+        while at != NONE && self.pull(at) {
+            at = self.nodes[at].parent;
+        }
     }
 }
 
-/// A number that looks drawn, the same for an id every time (splitmix64).
-fn weight(id: u32) -> u64 {
-    let mut z = u64::from(id).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// A number that looks drawn, the same for an id every time (the finaliser of MurmurHash3).
+fn weight(id: u32) -> u32 {
+    let mut z = id ^ 0x9e37_79b9;
+    z = (z ^ (z >> 16)).wrapping_mul(0x85eb_ca6b);
+    z = (z ^ (z >> 13)).wrapping_mul(0xc2b2_ae35);
+    z ^ (z >> 16)
 }

@@ -30,13 +30,14 @@ pub(super) struct Ends {
     pub(super) tail: Slot,
 }
 
-/// Tasks of one level, class and submitter; `tasks` is the root of their set, by order of arrival.
+/// Tasks of one level, class and submitter; `tasks` is the root of their set, by order of arrival, and `last` the one that came last.
 #[derive(Clone, Copy)]
 pub(super) struct Flow {
     pub(super) submitter: u32,
     pub(super) level: u8,
     pub(super) class: u16,
     pub(super) tasks: u32,
+    pub(super) last: Slot,
 }
 
 /// What a submitter has been served, and its flows.
@@ -57,7 +58,9 @@ impl Queue {
         self.order += 1;
         let flow = self.flow_of(slot);
         self.nodes[slot].flow = flow;
-        let tasks = self.tasks.insert(self.flows[flow as usize].tasks, slot, (self.order, 0), bytes);
+        let Flow { tasks, last, .. } = self.flows[flow as usize];
+        let tasks = self.tasks.append((tasks, last), slot, self.order, bytes);
+        self.flows[flow as usize].last = slot;
         self.grow_or_shrink(flow, tasks);
         let ages = &mut self.ages[usize::from(self.nodes[slot].level)];
         let prev = std::mem::replace(&mut ages.tail, slot);
@@ -72,7 +75,11 @@ impl Queue {
     /// Takes a task out of its flow and its level.
     pub(super) fn unlink(&mut self, slot: Slot) {
         let node = self.nodes[slot];
-        let tasks = self.tasks.remove(self.flows[node.flow as usize].tasks, slot);
+        let flow = &mut self.flows[node.flow as usize];
+        let tasks = self.tasks.remove(flow.tasks, slot);
+        if flow.last == slot {
+            flow.last = if tasks == NONE { NONE } else { self.tasks.last(tasks) };
+        }
         self.grow_or_shrink(node.flow, tasks);
         if node.age_prev != NONE {
             self.nodes[node.age_prev].age_next = node.age_next;
@@ -104,7 +111,7 @@ impl Queue {
         if let Some(flow) = known {
             return flow;
         }
-        let made = Flow { submitter: node.submitter, level: node.level, class: node.class, tasks: NONE };
+        let made = Flow { submitter: node.submitter, level: node.level, class: node.class, tasks: NONE, last: NONE };
         let flow = match self.free_flows.pop() {
             Some(flow) => {
                 self.flows[flow as usize] = made;
@@ -121,7 +128,7 @@ impl Queue {
 
     /// Notes the changed tasks of a flow where flows are chosen among: a new flow comes in, an empty one goes.
     fn grow_or_shrink(&mut self, flow: u32, tasks: u32) {
-        let Flow { submitter, level, class, tasks: before } = self.flows[flow as usize];
+        let Flow { submitter, level, class, tasks: before, .. } = self.flows[flow as usize];
         self.flows[flow as usize].tasks = tasks;
         let account = &mut self.accounts[submitter as usize];
         let ready = &mut self.ready[usize::from(level)][usize::from(class)];
@@ -131,9 +138,9 @@ impl Queue {
             self.free_flows.push(flow);
             self.backlogged -= u64::from(account.flows.is_empty());
         } else if before == NONE {
-            *ready = self.order_of_flows.insert(*ready, flow, (account.pass, u64::from(submitter)), self.tasks.least(tasks));
+            *ready = self.order_of_flows.insert(*ready, flow, account.pass, self.tasks.least(tasks));
         } else if self.order_of_flows.own(flow) != self.tasks.least(tasks) {
-            self.order_of_flows.resize(*ready, flow, self.tasks.least(tasks));
+            self.order_of_flows.resize(flow, self.tasks.least(tasks));
         }
     }
 
@@ -150,13 +157,13 @@ impl Queue {
             self.served %= sharers;
         }
         account.pass = account.pass.saturating_add(cost);
-        let key = (account.pass, u64::from(submitter));
+        let pass = account.pass;
         for &flow in &account.flows {
             let Flow { level, class, .. } = self.flows[flow as usize];
             let ready = &mut self.ready[usize::from(level)][usize::from(class)];
             let own = self.order_of_flows.own(flow);
             *ready = self.order_of_flows.remove(*ready, flow);
-            *ready = self.order_of_flows.insert(*ready, flow, key, own);
+            *ready = self.order_of_flows.insert(*ready, flow, pass, own);
         }
     }
 

@@ -97,7 +97,7 @@ impl Queue {
             found.is_some()
         })?;
         let slot = found?;
-        Some(First { pass: self.order_of_flows.key(flow).0, order: self.tasks.key(slot).0, slot })
+        Some(First { pass: self.order_of_flows.key(flow), order: self.tasks.key(slot), slot })
     }
 
     /// Remembers why a task cannot start, so that nothing is asked again which cannot start for the same reason.
