@@ -36,7 +36,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Waits for something that must happen; fails when it takes longer than any scenario may.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(120);
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_elapsed| panic!("never happened: {what}"))
 }
 
