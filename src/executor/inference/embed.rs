@@ -8,8 +8,8 @@ use super::texts::{check_spoken, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{ANY_DIMENSIONS_REMEDY, EmbedRequest, EmbedResult, LongInput, PROMPT_BYTES_MAX, Usage, VectorEncoding};
+use crate::task::{TaskError, WorkUnit};
 
 pub(super) struct Embed;
 
@@ -61,6 +61,7 @@ impl InferenceOperation for Embed {
         let done = embed_texts(scope.embedder, &request.texts.0, &plan, (&stop, &progress));
         let done = done.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
         describe(scope, &done, prompt_name, request);
+        sink.worked(WorkUnit::Documents, request.texts.0.len() as u64);
         let encoded = encode(&done, request.encoding)?;
         let (embeddings, scales) = match encoded {
             Encoded::Json { embeddings, scales } => (Some(embeddings), scales),

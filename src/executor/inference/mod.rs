@@ -36,8 +36,9 @@ use crate::resource::{BudgetLimits, ComputePool, Ledger};
 use crate::shelf::{LoadedModel, ModelSketch, Shelf, ShelfOptions, Unload, task_error};
 use crate::task::inference::MODEL_NAME_BYTES_MAX;
 use crate::task::{
-    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, MemoryShare, ModelDemand, OperationInfo, Prepared,
-    ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, execute_inline, json_bytes,
+    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, METADATA_OPERATION, MemoryShare, ModelDemand,
+    OperationInfo, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, WorkUnit,
+    execute_inline, json_bytes,
 };
 
 /// The account of this executor's own memory bound, and its name in reports.
@@ -342,7 +343,10 @@ impl TaskExecutor for ModelInferenceExecutor {
                 let mut scope = InferenceScope { model, embedder, cancel: ctx.cancel(), sink: ctx.sink(), metadata };
                 let mut result = TaskResult::new((parsed.entry.run)(&parsed.request, &mut scope)?);
                 result.metadata = scope.metadata;
-                result.metadata.insert("operation".into(), json!(parsed.entry.name));
+                result.metadata.insert(METADATA_OPERATION.into(), json!(parsed.entry.name));
+                let tokens = |name: &str| result.output.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+                ctx.sink().worked(WorkUnit::PromptTokens, tokens("/usage/prompt_tokens"));
+                ctx.sink().worked(WorkUnit::CompletionTokens, tokens("/usage/completion_tokens"));
                 result.metadata.insert("model_digest".into(), json!(pinned.embedder().info().digest));
                 result.metadata.insert("model_wait_ms".into(), json!(model_wait_ms));
                 result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));

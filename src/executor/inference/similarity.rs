@@ -8,8 +8,8 @@ use super::texts::{check_spoken, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{SCORES_MAX, SimilarityRequest, SimilarityResult};
+use crate::task::{TaskError, WorkUnit};
 
 pub(super) struct Similarity;
 
@@ -51,6 +51,7 @@ impl InferenceOperation for Similarity {
         let stop = || cancel.is_cancelled();
         let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
         let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
+        sink.worked(WorkUnit::Documents, texts.len() as u64);
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {

@@ -7,8 +7,8 @@ use tallow_models::{Encoder, ModelError, StopCheck};
 use super::InferenceScope;
 use crate::embed::{EmbedError, PairPlan, PairsDone, each_slice};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{LONG_INPUT_REMEDY, LongText, PairTruncation, Texts, Usage};
+use crate::task::{TaskError, WorkUnit};
 
 /// Texts that go through a head together when each leaves one small answer.
 pub(super) const SLICE_TEXTS: usize = 512;
@@ -104,6 +104,7 @@ impl HeadRun<'_> {
             other => scope.error(other),
         })?;
         describe(scope, &done);
+        sink.worked(WorkUnit::Documents, (pairs.len() / self.pairs_per_text.max(1)) as u64);
         Ok(Usage { prompt_tokens: done.computed_tokens, total_tokens: done.computed_tokens })
     }
 }

@@ -12,8 +12,8 @@ use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, text_error, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{self, EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{LABELS_MAX, LabelScore, LongText, TEMPLATE_BYTES_MAX, ZeroShotMethod, ZeroShotRequest, ZeroShotResult};
+use crate::task::{TaskError, WorkUnit};
 
 /// As transformers' zero-shot pipeline has it.
 const TEMPLATE: &str = "This example is {}.";
@@ -127,6 +127,7 @@ fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resul
     let stop = || cancel.is_cancelled();
     let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
     let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
+    sink.worked(WorkUnit::Documents, request.texts.0.len() as u64);
     let (texts, labels) = done.vectors.split_at(request.texts.0.len() * done.dimensions);
     let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(request.texts.0.len());
     for text in texts.chunks_exact(done.dimensions) {

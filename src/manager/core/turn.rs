@@ -73,7 +73,6 @@ impl Core {
         self.settle();
         self.forget(now_ns, &mut turn);
         self.begin_resolving(&mut turn);
-        self.queue.age(now_ns);
         self.queue.unblock();
         if self.mode != Mode::Closed {
             self.start_expedited(now_ns, &mut turn);
@@ -81,7 +80,7 @@ impl Core {
             turn.more |= self.queue.asks();
             turn.stuck = self.queue.stuck().and_then(|slot| self.table.get(slot)).map(|entry| entry.prepared.demand.clone());
         }
-        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns(), self.queue.next_age_ns()];
+        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns()];
         turn.wake_ns = wakes.into_iter().flatten().min();
         turn
     }
@@ -306,14 +305,17 @@ impl Core {
     }
 }
 
-/// Which account a shortage is about, in the queue's numbers.
+/// Which account a shortage is about, in the queue's numbers, and how many bytes of it are free for what the task itself asks for: what is missing of
+/// its model comes first.
 fn short_of(shortage: &Shortage, demand: &ResourceDemand, share: Option<u32>, device: Option<u32>) -> Short {
     let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
+    let ResourceDemand { host_bytes, device_bytes, .. } = *demand;
+    let free_beside = |own: u64| shortage.free.saturating_sub(shortage.needed.saturating_sub(own));
     match (shortage.resource.as_str(), share, device) {
         ("compute threads", ..) => Short::Threads,
-        ("host memory", ..) => Short::Host,
-        (_, Some(share), _) if is_share => Short::Share(share),
-        (_, _, Some(device)) => Short::Device(device),
-        _ => Short::Host,
+        ("host memory", ..) => Short::Host(free_beside(host_bytes)),
+        (_, Some(share), _) if is_share => Short::Share(share, free_beside(host_bytes.saturating_add(device_bytes))),
+        (_, _, Some(device)) => Short::Device(device, free_beside(device_bytes)),
+        _ => Short::Host(free_beside(host_bytes)),
     }
 }
