@@ -56,19 +56,41 @@ pub struct Embedded {
     pub normalized: bool,
 }
 
+/// Why texts were not computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextFault {
+    /// The index of the text that is to blame, if one is.
+    pub text: Option<usize>,
+    /// What is wrong.
+    pub error: ModelError,
+}
+
+impl From<ModelError> for TextFault {
+    fn from(error: ModelError) -> Self {
+        Self { text: None, error }
+    }
+}
+
+impl TextFault {
+    /// `error` of the text at `index`.
+    pub(crate) fn at(index: usize) -> impl Fn(ModelError) -> Self {
+        move |error| Self { text: Some(index), error }
+    }
+}
+
 /// Embeds `texts`. Blocks; splits over the pool it is called on. `progress` hears the share of texts that are done.
 ///
-/// Errors: `Input` naming the text by its index, `Stopped`, `NonFinite`.
+/// Errors: `Input` of a text, `Stopped`, `NonFinite`.
 pub fn embed_texts(
     embedder: &dyn Embedder,
     texts: &[String],
     plan: &EmbedPlan,
     (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
-) -> Result<Embedded, ModelError> {
+) -> Result<Embedded, TextFault> {
     let full = embedder.info().dimensions;
     let dimensions = plan.dimensions.unwrap_or(full);
     if dimensions == 0 || dimensions > full {
-        return Err(ModelError::input(format!("dimensions {dimensions}; the model gives 1 to {full}")));
+        return Err(ModelError::input(format!("dimensions {dimensions}; the model gives 1 to {full}")).into());
     }
     let normalized = plan.normalize || embedder.info().normalizes;
     let mut done = Embedded { dimensions, normalized, vectors: Vec::with_capacity(texts.len() * dimensions), ..Embedded::default() };
@@ -84,7 +106,7 @@ fn embed_slice(
     (first, texts): (usize, &[String]),
     plan: &EmbedPlan,
     (stop, done): (StopCheck<'_>, &mut Embedded),
-) -> Result<(), ModelError> {
+) -> Result<(), TextFault> {
     let sequences = tokenize_texts(embedder, (first, texts), &plan.prompt, stop)?;
     let limit = embedder.info().max_tokens.unwrap_or(usize::MAX);
     let mut windows: Vec<Sequence> = Vec::with_capacity(sequences.len());
@@ -97,13 +119,13 @@ fn embed_slice(
             windows.push(sequence);
         } else {
             match plan.long_text {
-                LongText::Refuse => return Err(too_long(index, sequence.len(), limit)),
+                LongText::Refuse => return Err(TextFault::at(index)(too_long(sequence.len(), limit))),
                 LongText::Truncate => {
-                    windows.push(sequence.truncated(limit)?);
+                    windows.push(sequence.truncated(limit).map_err(TextFault::at(index))?);
                     done.truncated.push(index);
                 }
                 LongText::Chunk => {
-                    windows.extend(sequence.windows(limit)?);
+                    windows.extend(sequence.windows(limit).map_err(TextFault::at(index))?);
                     done.chunked.push((index, windows.len() - from));
                 }
             }
@@ -125,31 +147,28 @@ fn embed_slice(
     Ok(())
 }
 
-/// Sequences of `texts` (uncut), in order. Errors: `Input` naming the text by its index counted from `first`, `Stopped`.
+/// Sequences of `texts` (uncut), in order. Errors: `Input` of a text, whose index is counted from `first`; `Stopped`.
 pub fn tokenize_texts(
     embedder: &dyn Embedder,
     (first, texts): (usize, &[String]),
     prompt: &str,
     stop: StopCheck<'_>,
-) -> Result<Vec<Sequence>, ModelError> {
+) -> Result<Vec<Sequence>, TextFault> {
     texts
         .par_iter()
         .enumerate()
         .map(|(offset, text)| {
             if stop() {
-                return Err(ModelError::Stopped);
+                return Err(ModelError::Stopped.into());
             }
-            embedder.tokenize(prompt, text).map_err(|error| match error {
-                ModelError::Input { reason } => ModelError::input(format!("text {}: {reason}", first + offset)),
-                other => other,
-            })
+            embedder.tokenize(prompt, text).map_err(TextFault::at(first + offset))
         })
         .collect()
 }
 
-fn too_long(index: usize, found: usize, limit: usize) -> ModelError {
+fn too_long(found: usize, limit: usize) -> ModelError {
     ModelError::input(format!(
-        "text {index} has {found} tokens, the model takes at most {limit}; set `long_input` to `truncate` or `chunk`, or split the text"
+        "{found} tokens, the model takes at most {limit}; set `long_input` to `truncate` or `chunk`, or split the text"
     ))
 }
 

@@ -1,17 +1,18 @@
 //! Lends the tokenizers of models to text processing, which knows no model.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tallow_models::encoder::EncoderPlan;
 use tallow_models::source::{SourceOptions, resolve};
 use tallow_models::text::TextTokenizer as FileTokenizer;
-use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, Sequence, builtin};
+use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, builtin};
 
 use crate::shelf::task_error;
-use crate::task::TaskError;
 use crate::task::text::{ModelToken, TextTokenizer, TokenizerSource};
+use crate::task::{CancelHandle, TaskError};
 
 /// Tokenizers that stay loaded; the one that was asked for longest ago goes first. Each holds a vocabulary, some tens of MB at most.
 const TOKENIZERS_MAX: usize = 4;
@@ -36,9 +37,7 @@ impl ModelTokenizers {
         }
         let folder = resolve(name, &self.source)?.folder;
         let plan = EncoderPlan::read(&folder)?;
-        // Letters keep their case here: offsets point into the text as it was given.
-        let tokenizer = FileTokenizer::read(plan.transformer_folder(), false, plan.config.vocab)?;
-        Ok(Lent { name: name.to_owned(), kind: Kind::File(Box::new(tokenizer)) })
+        Ok(Lent { name: name.to_owned(), kind: Kind::File(Box::new(plan.tokenizer()?)) })
     }
 }
 
@@ -82,12 +81,21 @@ enum Kind {
 }
 
 impl Lent {
-    fn sequence(&self, text: &str) -> Result<Sequence, TaskError> {
-        let sequence = match &self.kind {
-            Kind::Builtin(embedder) => embedder.tokenize("", text),
-            Kind::File(tokenizer) => tokenizer.tokenize("", text),
+    fn each_token(&self, text: &str, cancel: &CancelHandle, mut take: impl FnMut(u32, Range<usize>)) -> Result<(), TaskError> {
+        cancel.check()?;
+        let stop = || cancel.is_cancelled();
+        let done = match &self.kind {
+            Kind::File(tokenizer) => tokenizer.each_token(text, &stop, take),
+            Kind::Builtin(embedder) => embedder.tokenize("", text).map(|sequence| {
+                let tokens = sequence.ids.into_iter().zip(sequence.offsets).take(sequence.content.end).skip(sequence.content.start);
+                tokens.for_each(|(id, bytes)| take(id, bytes));
+            }),
         };
-        sequence.map_err(|error| task_error(&self.name, error))
+        done.map_err(|error| match error {
+            ModelError::Stopped => cancel.cause(),
+            ModelError::Input { reason } => TaskError::invalid("text", reason),
+            other => task_error(&self.name, other),
+        })
     }
 }
 
@@ -96,14 +104,15 @@ impl TextTokenizer for Lent {
         &self.name
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<ModelToken>, TaskError> {
-        let sequence = self.sequence(text)?;
-        let content = sequence.content;
-        let tokens = sequence.ids.iter().zip(&sequence.offsets).take(content.end).skip(content.start);
-        Ok(tokens.map(|(&id, bytes)| ModelToken { id, bytes: bytes.clone() }).collect())
+    fn tokens(&self, text: &str, cancel: &CancelHandle) -> Result<Vec<ModelToken>, TaskError> {
+        let mut tokens = Vec::new();
+        self.each_token(text, cancel, |id, bytes| tokens.push(ModelToken { id, bytes }))?;
+        Ok(tokens)
     }
 
-    fn count(&self, text: &str) -> Result<usize, TaskError> {
-        self.sequence(text).map(|sequence| sequence.content.len())
+    fn count(&self, text: &str, cancel: &CancelHandle) -> Result<usize, TaskError> {
+        let mut count = 0;
+        self.each_token(text, cancel, |_, _| count += 1)?;
+        Ok(count)
     }
 }

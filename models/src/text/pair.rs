@@ -1,12 +1,10 @@
 //! One text or two as one sequence for a head: segments, places in the source, and cuts that keep the special tokens.
 
-use std::borrow::Cow;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::{EncodeInput, Encoding};
+use tokenizers::Encoding;
 
-use super::{TEXT_BYTES_MAX, TextTokenizer, clip};
+use super::{TEXT_BYTES_MAX, TextTokenizer};
 use crate::ModelError;
 
 /// A text, or two that are read together.
@@ -152,7 +150,7 @@ fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
 }
 
 impl TextTokenizer {
-    /// A text or a pair as one sequence of at most `limit` tokens. Places are bytes of the texts as given, also when the tokenizer lowers their case first.
+    /// A text or a pair as one sequence of at most `limit` tokens. Places are bytes of the texts as given.
     ///
     /// Errors: `Input` beyond [`TEXT_BYTES_MAX`], for a text the library fails on, and for what `cut` does not allow.
     pub fn pair(&self, pair: TextPair<'_>, limit: usize, cut: PairCut) -> Result<PairTokens, ModelError> {
@@ -160,59 +158,15 @@ impl TextTokenizer {
         if bytes > TEXT_BYTES_MAX {
             return Err(ModelError::input(format!("a text of {bytes} bytes, at most {TEXT_BYTES_MAX} are tokenised")));
         }
-        let first = self.cased(pair.first);
-        let second = pair.second.map(|text| self.cased(text));
-        let input: EncodeInput<'_> = match &second {
-            Some(second) => (first.as_ref(), second.as_ref()).into(),
-            None => first.as_ref().into(),
+        let encoding = match pair.second {
+            Some(second) => self.library_encoding((pair.first, second), true)?,
+            None => self.library_encoding(pair.first, true)?,
         };
-        let encoding = catch_unwind(AssertUnwindSafe(|| self.inner.encode(input, true)))
-            .map_err(|_panic| ModelError::input("the tokenizer library fails on this text"))?
-            .map_err(|error| ModelError::input(format!("the tokenizer refuses the text: {}", clip(&error.to_string()))))?;
         let mut tokens = PairTokens::from_encoding(&encoding).within(limit, cut)?;
-        if self.lower_case {
-            let maps = [Lowered::of(pair.first), Lowered::of(pair.second.unwrap_or_default())];
-            for place in tokens.places.iter_mut().flatten() {
-                let map = &maps[usize::from(place.second)];
-                place.bytes = map.source(place.bytes.start)..map.source(place.bytes.end);
-            }
-        }
         if !self.has_segments {
             tokens.segments.fill(0);
         }
         Ok(tokens)
-    }
-
-    fn cased<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.lower_case { text.to_lowercase().into() } else { text.into() }
-    }
-}
-
-/// Which byte of a text each byte of its lower-case form came from, where the two differ in length.
-struct Lowered {
-    /// Lower-case and source position after every character whose length changed, in order.
-    shifts: Vec<(usize, usize)>,
-}
-
-impl Lowered {
-    fn of(text: &str) -> Self {
-        let (mut lower, mut shifts) = (0, Vec::new());
-        for (at, c) in text.char_indices() {
-            let length: usize = c.to_lowercase().map(char::len_utf8).sum();
-            lower += length;
-            if length != c.len_utf8() {
-                shifts.push((lower, at + c.len_utf8()));
-            }
-        }
-        Self { shifts }
-    }
-
-    fn source(&self, lower: usize) -> usize {
-        let passed = self.shifts.partition_point(|&(at, _)| at <= lower);
-        match passed.checked_sub(1).map(|last| self.shifts[last]) {
-            Some((at, source)) => source + (lower - at),
-            None => lower,
-        }
     }
 }
 
@@ -242,17 +196,6 @@ mod tests {
                     assert_eq!(longest_first(first, second, room), library(first, second, room), "{first} and {second} into {room}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn places_point_into_the_source_when_lower_case_has_another_length() {
-        let text = "İstanbul ẞ Kelvin";
-        let map = Lowered::of(text);
-        let lower = text.to_lowercase();
-        for (word, source) in [("stanbul", "stanbul"), ("ß", "ẞ"), ("kelvin", "Kelvin")] {
-            let at = lower.find(word).unwrap();
-            assert_eq!(&text[map.source(at)..map.source(at + word.len())], source);
         }
     }
 }

@@ -57,12 +57,9 @@ impl InferenceOperation for Classify {
             }
         };
         let run = HeadRun {
-            encoder,
             cut: cut(request.long_input, request.pair_truncation),
             slice_texts: SLICE_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "classifying",
+            ..HeadRun::over_texts(encoder, request.long_input, "classifying")
         };
         let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(pairs.len());
         let usage = run.each(&pairs, scope, |_, tokens, stop| {

@@ -3,11 +3,11 @@
 use tallow_models::Ability;
 use tallow_models::heads::VOCABULARY_WORK_BYTES;
 
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, cut, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{EmbedSparseRequest, EmbedSparseResult, PairTruncation, TokenWeight};
+use crate::task::inference::{EmbedSparseRequest, EmbedSparseResult, TokenWeight};
 
 /// An entry with its spelling, as it is written.
 const WEIGHT_BYTES: u64 = 200;
@@ -45,14 +45,7 @@ impl InferenceOperation for EmbedSparse {
 
     fn run(request: &EmbedSparseRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedSparseResult, TaskError> {
         let encoder = scope.encoder(Ability::EmbedSparse)?;
-        let run = HeadRun {
-            encoder,
-            cut: cut(request.long_input, PairTruncation::LongestFirst),
-            slice_texts: SLICE_TOKEN_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "embedding",
-        };
+        let run = HeadRun::over_texts(encoder, request.long_input, "embedding");
         let weigh = |(index, value): (u32, f32)| TokenWeight { index, token: encoder.tokenizer().token(index).unwrap_or_default(), value };
         let mut items: Vec<Vec<TokenWeight>> = Vec::with_capacity(request.texts.0.len());
         let usage = run.each(&singles(&request.texts), scope, |_, tokens, stop| {

@@ -1,11 +1,9 @@
 //! `similarity`: texts compared by the cosine of their vectors.
 
-use serde_json::json;
 use tallow_models::Ability;
 
-use super::embed::{long_text, usage};
+use super::embed::{EmbedRun, long_text, usage};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::{EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{SCORES_MAX, SimilarityRequest, SimilarityResult};
@@ -43,20 +41,15 @@ impl InferenceOperation for Similarity {
 
     fn run(request: &SimilarityRequest, scope: &mut InferenceScope<'_>) -> Result<SimilarityResult, TaskError> {
         let info = scope.embedder.info();
-        let plan = EmbedPlan { prompt: String::new(), long_text: long_text(request.long_input), dimensions: None, normalize: true };
         let texts: Vec<String> = request.texts_a.0.iter().chain(&request.texts_b.0).cloned().collect();
-        let (cancel, sink) = (scope.cancel, scope.sink);
-        let progress = |share: f32| sink.progress(share, "embedding");
-        let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+        let fields = [("texts_a", request.texts_a.0.len()), ("texts_b", request.texts_b.0.len())];
+        let done = EmbedRun::to_compare(&texts, &fields, (long_text(request.long_input), info))?.embed(scope)?;
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {
-            cancel.check()?;
+            scope.cancel.check()?;
             scores.push(b.chunks_exact(done.dimensions).map(|column| cosine(row, column)).collect::<Vec<f32>>());
         }
-        scope.metadata.insert("token_counts".into(), json!(done.token_counts));
-        scope.metadata.insert("truncated".into(), json!(done.truncated));
         let similarity = (scores.len() == 1 && scores[0].len() == 1).then(|| scores[0][0]);
         Ok(SimilarityResult { model: info.name.clone(), scores, similarity, usage: usage(&done) })
     }

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use tallow_models::text::{PairCut, PairTokens, TextPair};
-use tallow_models::{Encoder, ModelError, StopCheck};
+use tallow_models::{EmbedderInfo, Encoder, ModelError, StopCheck};
 
 use super::InferenceScope;
-use crate::embed::{PairPlan, PairsDone, each_slice};
+use crate::embed::{PairPlan, PairsDone, TextFault, each_slice};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{LongText, PairTruncation, Texts, Usage};
@@ -47,6 +47,39 @@ pub(super) fn check_count(field: &str, found: Option<usize>, most: usize) -> Res
     }
 }
 
+/// A fault of texts that lie in `fields` (name and number of texts) one field after the other, as the task's error: what is wrong with a text is told at
+/// its place in the request.
+pub(super) fn fault_error(scope: &InferenceScope<'_>, fault: TextFault, fields: &[(&str, usize)]) -> TaskError {
+    match fault.error {
+        ModelError::Input { reason } => TaskError::invalid(place(fault.text, fields), reason),
+        other => scope.error(other),
+    }
+}
+
+fn place(text: Option<usize>, fields: &[(&str, usize)]) -> String {
+    let Some(mut index) = text else { return fields.first().map_or("texts", |(field, _)| field).to_owned() };
+    for (field, count) in fields {
+        if index < *count {
+            return format!("{field}[{index}]");
+        }
+        index -= count;
+    }
+    format!("texts[{index}]")
+}
+
+/// The prompt that a model wants before a text when the request names none, and its name. Errors: `ModelCorrupt` for a name without a prompt.
+pub(super) fn default_prompt(info: &EmbedderInfo) -> Result<(String, Option<String>), TaskError> {
+    let Some(name) = &info.default_prompt_name else { return Ok((String::new(), None)) };
+    match info.prompts.get(name) {
+        Some(prompt) => Ok((prompt.clone(), Some(name.clone()))),
+        None => {
+            let shown: String = name.chars().take(80).collect();
+            let reason = format!("its default prompt `{shown}` is none of its prompts; a `prompt` of the request is used in its place");
+            Err(TaskError::ModelCorrupt { model: info.name.clone(), reason })
+        }
+    }
+}
+
 /// One run of texts through a head.
 pub(super) struct HeadRun<'a> {
     pub(super) encoder: &'a Encoder,
@@ -60,7 +93,13 @@ pub(super) struct HeadRun<'a> {
     pub(super) what: &'static str,
 }
 
-impl HeadRun<'_> {
+impl<'a> HeadRun<'a> {
+    /// The texts of the field `texts`, each alone, of whose tokens each leaves an answer.
+    pub(super) fn over_texts(encoder: &'a Encoder, long_input: LongText, what: &'static str) -> Self {
+        let cut = cut(long_input, PairTruncation::LongestFirst);
+        Self { encoder, cut, slice_texts: SLICE_TOKEN_TEXTS, pairs_per_text: 1, field: "texts", what }
+    }
+
     /// Hands every slice of tokenised `pairs` to `take`, and writes into the metadata what was done.
     ///
     /// Errors: those of tokenising and of `take`; a cancel's cause.
@@ -68,18 +107,14 @@ impl HeadRun<'_> {
         &self,
         pairs: &[TextPair<'_>],
         scope: &mut InferenceScope<'_>,
-        take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), ModelError>,
+        mut take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), TextFault>,
     ) -> Result<Usage, TaskError> {
-        let mut take = take;
         let (cancel, sink) = (scope.cancel, scope.sink);
         let progress = |share: f32| sink.progress(share, self.what);
         let stop = || cancel.is_cancelled();
         let plan = PairPlan { encoder: self.encoder, cut: self.cut, slice_texts: self.slice_texts, pairs_per_text: self.pairs_per_text };
         let done = each_slice(plan, pairs, (&stop, &progress), |first, tokens| take(first, tokens, &stop));
-        let done = done.map_err(|error| match error {
-            ModelError::Input { reason } => TaskError::invalid(self.field, reason),
-            other => scope.error(other),
-        })?;
+        let done = done.map_err(|fault| fault_error(scope, fault, &[(self.field, pairs.len())]))?;
         describe(scope, &done);
         Ok(Usage { prompt_tokens: done.computed_tokens, total_tokens: done.computed_tokens })
     }

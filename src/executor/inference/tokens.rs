@@ -2,6 +2,7 @@
 
 use tallow_models::Sequence;
 
+use super::texts::fault_error;
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::tokenize_texts;
 use crate::shelf::ModelSketch;
@@ -17,7 +18,8 @@ pub(super) struct CountTokens;
 fn each_sequence(request: &TokensRequest, scope: &InferenceScope<'_>, mut take: impl FnMut(Sequence)) -> Result<(), TaskError> {
     let stop = || scope.cancel.is_cancelled();
     for (slice_idx, slice) in request.texts.0.chunks(SLICE_TEXTS).enumerate() {
-        let sequences = tokenize_texts(scope.embedder, (slice_idx * SLICE_TEXTS, slice), "", &stop).map_err(|error| scope.error(error))?;
+        let sequences = tokenize_texts(scope.embedder, (slice_idx * SLICE_TEXTS, slice), "", &stop);
+        let sequences = sequences.map_err(|fault| fault_error(scope, fault, &[("texts", request.texts.0.len())]))?;
         sequences.into_iter().for_each(&mut take);
     }
     Ok(())

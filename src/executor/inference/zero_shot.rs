@@ -6,11 +6,11 @@ use tallow_models::text::{PairCut, TextPair};
 use tallow_models::{Ability, ModelError};
 
 use super::classify::best_first;
-use super::embed::usage;
+use super::embed::{EmbedRun, usage};
 use super::similarity::cosine;
 use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::{self, EmbedPlan, embed_texts};
+use crate::embed;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{LABELS_MAX, LabelScore, LongText, TEMPLATE_BYTES_MAX, ZeroShotMethod, ZeroShotRequest, ZeroShotResult};
@@ -92,7 +92,12 @@ fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resu
         .flat_map(|text| hypotheses.iter().map(move |hypothesis| TextPair { first: text, second: Some(hypothesis) }))
         .collect();
     let cut = if request.long_input == LongText::Truncate { PairCut::OnlyFirst } else { PairCut::Refuse };
-    let run = HeadRun { encoder, cut, slice_texts: SLICE_TEXTS, pairs_per_text: hypotheses.len(), field: "texts", what: "judging" };
+    let run = HeadRun {
+        cut,
+        slice_texts: SLICE_TEXTS,
+        pairs_per_text: hypotheses.len(),
+        ..HeadRun::over_texts(encoder, request.long_input, "judging")
+    };
     let mut logits: Vec<(f32, f32)> = Vec::with_capacity(pairs.len());
     let usage = run.each(&pairs, scope, |_, tokens, stop| {
         logits.extend(encoder.sequence_logits(tokens, stop)?.iter().map(|row| (row[entails], row[against])));
@@ -121,21 +126,16 @@ fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resul
     let hypotheses = request.labels.0.iter().map(|label| template.replacen("{}", label, 1));
     let texts: Vec<String> = request.texts.0.iter().cloned().chain(hypotheses).collect();
     let long_text = if request.long_input == LongText::Truncate { embed::LongText::Truncate } else { embed::LongText::Refuse };
-    let plan = EmbedPlan { prompt: String::new(), long_text, dimensions: None, normalize: true };
-    let (cancel, sink) = (scope.cancel, scope.sink);
-    let progress = |share: f32| sink.progress(share, "embedding");
-    let stop = || cancel.is_cancelled();
-    let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress)).map_err(|error| scope.error(error))?;
+    let fields = [("texts", request.texts.0.len()), ("labels", request.labels.0.len())];
+    let done = EmbedRun::to_compare(&texts, &fields, (long_text, scope.embedder.info()))?.embed(scope)?;
     let (texts, labels) = done.vectors.split_at(request.texts.0.len() * done.dimensions);
     let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(request.texts.0.len());
     for text in texts.chunks_exact(done.dimensions) {
-        cancel.check()?;
+        scope.cancel.check()?;
         let scores: Vec<f32> = labels.chunks_exact(done.dimensions).map(|label| cosine(text, label)).collect();
         items.push(best_first(&request.labels.0, &scores, None));
     }
     scope.metadata.insert("scores".into(), json!("cosine of text and hypothesis"));
     scope.metadata.insert("hypothesis_template".into(), json!(template));
-    scope.metadata.insert("token_counts".into(), json!(done.token_counts));
-    scope.metadata.insert("truncated".into(), json!(done.truncated));
     Ok(ZeroShotResult { model: scope.model.info().name.clone(), method: "embedding".into(), items, usage: usage(&done) })
 }
