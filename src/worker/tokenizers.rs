@@ -116,3 +116,80 @@ impl TextTokenizer for Lent {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::executor::{TextOptions, TextProcessingExecutor};
+    use crate::resource::ComputePool;
+    use crate::task::{Task, TaskExecutor as _, TaskPriority, TaskType};
+
+    fn fixtures() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures")
+    }
+
+    fn lender(folder: PathBuf) -> ModelTokenizers {
+        ModelTokenizers::new(SourceOptions { model_dirs: vec![folder], ..SourceOptions::default() }, "tiny-bert".into())
+    }
+
+    fn run(data: Value) -> Result<Value, TaskError> {
+        let options = TextOptions { tokenizers: Some(Arc::new(lender(fixtures()))), ..TextOptions::default() };
+        let executor = TextProcessingExecutor::with_options(ComputePool::new(1)?, options);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let task = Task::new(TaskType::TextProcessing, TaskPriority::Normal, data);
+        runtime.block_on(executor.execute(&task)).map(|result| result.output)
+    }
+
+    #[test]
+    fn the_switches_of_a_models_files_count_and_places_point_into_the_text() {
+        let golden: Value = serde_json::from_slice(&std::fs::read(fixtures().join("token_golden.json")).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m");
+        std::fs::create_dir(&model).unwrap();
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(fixtures().join("heads/roberta-mlm").join(file), model.join(file)).unwrap();
+        }
+        std::fs::write(model.join("model.safetensors"), "").unwrap();
+        for (name, lower) in [("roberta-mlm", false), ("roberta-mlm, lowered", true)] {
+            let switches = json!({ "max_seq_length": 40, "do_lower_case": lower });
+            std::fs::write(model.join("sentence_bert_config.json"), switches.to_string()).unwrap();
+            let tokenizer = lender(folder.path().to_owned()).tokenizer(Some("m")).unwrap();
+            for (text, expected) in golden["texts"].as_array().unwrap().iter().zip(golden["tokens"][name].as_array().unwrap()) {
+                let text = text.as_str().unwrap();
+                let expected: Vec<(u32, usize, usize)> = serde_json::from_value(expected.clone()).unwrap();
+                let expected: Vec<ModelToken> = expected.iter().map(|&(id, start, end)| ModelToken { id, bytes: start..end }).collect();
+                let found = tokenizer.tokens(text, &CancelHandle::default()).unwrap();
+                assert_eq!(found, expected[1..expected.len() - 1], "{name}, {text:?}");
+                assert_eq!(tokenizer.count(text, &CancelHandle::default()).unwrap(), found.len(), "{name}, {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_texts_are_counted_and_a_refusal_names_the_field_of_the_request() {
+        let long = "the cat sits outside ".repeat(250_000);
+        assert!(long.len() > 5 << 20);
+        let counted = run(json!({ "operation": "count_tokens", "text": long })).unwrap();
+        assert_eq!(counted["count"], 1_000_000);
+        let stretch = "x".repeat((4 << 20) + 1);
+        let refused = run(json!({ "operation": "count_tokens", "text": stretch })).unwrap_err().to_string();
+        assert!(refused.contains("`text`") && refused.contains("split the text"), "{refused}");
+        let refused = run(json!({ "operation": "tokenize", "unit": "model", "texts": ["x", stretch] })).unwrap_err().to_string();
+        assert!(refused.contains("`texts[1]`"), "{refused}");
+    }
+
+    #[test]
+    fn a_cancelled_task_gets_no_tokens() {
+        let cancel = CancelHandle::default();
+        cancel.cancel(TaskError::Cancelled { reason: "no longer wanted".into() });
+        for model in ["tiny-bert", "builtin"] {
+            let tokenizer = lender(fixtures()).tokenizer(Some(model)).unwrap();
+            let refused = tokenizer.count("the cat", &cancel);
+            assert_eq!(refused, Err(TaskError::Cancelled { reason: "no longer wanted".into() }), "{model}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokenizers::{Decoder as _, ModelWrapper, Tokenizer};
 
 pub use pair::{PairCut, PairTokens, Place, TextPair};
+pub use pieces::{LIBRARY_BYTES, PIECE_BYTES};
 
 use crate::source::files::{read_bounded, read_json_optional};
 use crate::{ModelError, Sequence, StopCheck};
@@ -23,7 +24,7 @@ use crate::{ModelError, Sequence, StopCheck};
 pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 /// A vocabulary beyond this is refused.
 pub const VOCAB_MAX: usize = 2_000_000;
-/// A longer stretch of text without a place to cut it is refused before it reaches the tokenizer, which cannot be stopped; so is a longer text of a pair.
+/// A longer stretch of text without a place to cut it is refused before it reaches the tokenizer, which cannot be stopped.
 pub const TEXT_BYTES_MAX: usize = 4 << 20;
 
 const FILE: &str = "tokenizer.json";
@@ -235,9 +236,10 @@ impl TextTokenizer {
                 sequence.content.start = piece.content.start;
                 tail = Some(ids[ids.len() - trailing..].to_vec());
             }
-            let (ids, offsets): (Vec<u32>, Vec<Range<usize>>) = piece.tokens().unzip();
-            sequence.ids.extend(ids);
-            sequence.offsets.extend(offsets);
+            for (id, bytes) in piece.tokens() {
+                sequence.ids.push(id);
+                sequence.offsets.push(bytes);
+            }
         })?;
         sequence.content.end = sequence.ids.len();
         sequence.ids.extend(tail.unwrap_or_default());

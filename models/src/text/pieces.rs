@@ -1,21 +1,24 @@
 //! A long text in pieces whose tokens, put together, are those of the whole: what the library holds at once has a bound, and work can be stopped between
 //! two pieces.
 //!
-//! A text is cut before a single blank, and only for vocabularies whose tokens never reach across one. Each piece is tokenised with some text before and
+//! A text is cut before a single blank (between ideographs too, where they are words by themselves), and only for vocabularies whose tokens never reach across one. Each piece is tokenised with some text before and
 //! behind it, whose tokens are thrown away, so that neither end of a piece is an end of the text. At every cut a few words around it are tokenised with
 //! more and with less company: where that changes a token, another place is looked for.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{EncodeInput, Encoding, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::{TEXT_BYTES_MAX, TextTokenizer, clip};
 use crate::{ModelError, StopCheck};
 
-/// A text of so many bytes is tokenised whole. The library holds some sixty bytes for each of them.
-pub(super) const PIECE_BYTES: usize = 512 << 10;
+/// A text of so many bytes is tokenised whole.
+pub const PIECE_BYTES: usize = 64 << 10;
+/// What the library holds at most for each byte of what it tokenises at once: five hundred and some, for a vocabulary of words and a text of commas.
+pub const LIBRARY_BYTES: u64 = 540;
 /// Bytes of company before and behind a piece.
 const COMPANY_BYTES: usize = 192;
 /// Places that are tried in each direction before a stretch counts as one that cannot be cut.
@@ -100,8 +103,11 @@ impl TextTokenizer {
         let middle = text.ceil_char_boundary(from + piece_bytes);
         let nearest = text.ceil_char_boundary(from + piece_bytes / 4);
         let farthest = text.floor_char_boundary((from + TEXT_BYTES_MAX).min(text.len()));
-        let back = text[nearest..middle].char_indices().rev().map(|(at, _)| nearest + at).filter(|&at| single_blank(text, at));
-        let ahead = text[middle..farthest].char_indices().map(|(at, _)| middle + at).filter(|&at| single_blank(text, at));
+        // Such a normaliser puts blanks around ideographs.
+        let spaced = matches!(self.inner.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(bert)) if bert.handle_chinese_chars);
+        let may_cut = |&at: &usize| single_blank(text, at) || spaced && between_ideographs(text, at);
+        let back = text[nearest..middle].char_indices().rev().map(|(at, _)| nearest + at).filter(may_cut);
+        let ahead = text[middle..farthest].char_indices().map(|(at, _)| middle + at).filter(may_cut);
         for at in back.take(TRIES).chain(ahead.take(TRIES)) {
             if self.is_seam(text, at)? {
                 return Ok(Some(at));
@@ -155,6 +161,11 @@ fn single_blank(text: &str, at: usize) -> bool {
     let mut next = text[at..].chars();
     let before = text[..at].chars().next_back().is_some_and(|c| !c.is_whitespace());
     before && next.next().is_some_and(char::is_whitespace) && next.next().is_some_and(|c| !c.is_whitespace())
+}
+
+fn between_ideographs(text: &str, at: usize) -> bool {
+    let ideograph = |c: Option<char>| c.is_some_and(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+    ideograph(text[..at].chars().next_back()) && ideograph(text[at..].chars().next())
 }
 
 /// Stretches that a text is split into, none of which holds the end of a word and the beginning of the next; 0 when one does.

@@ -140,6 +140,10 @@ fn books_and_naughty_strings_have_the_same_tokens_in_pieces() {
         naughty.join("\n"),
         languages.join(" "),
     ];
+    let ideographs: String = long[2].chars().filter(|c| ('\u{4e00}'..='\u{9fff}').contains(c)).collect();
+    let bert = tokenizer("tiny-bert").unwrap();
+    let (found, pieces) = in_pieces(&bert, &ideographs, 20_000);
+    assert!(pieces > 2 && found == whole(&bert, &ideographs), "ideographs without a blank in {pieces} pieces");
     for name in ["all-MiniLM-L6-v2", "tiny-bert", "roberta-mlm", "xlm-roberta-mlm", "roberta-mlm, lowered"] {
         let Some(tokenizer) = tokenizer(name) else { continue };
         for (index, text) in long.iter().enumerate() {
@@ -154,22 +158,23 @@ fn books_and_naughty_strings_have_the_same_tokens_in_pieces() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    #[test]
-    fn pieces_do_not_show_in_the_tokens(words in proptest::collection::vec("[a-zA-Zéßİς日本😀.,'\\u{301}\\u{1f1e9}<>\\[\\]]{0,9}", 1..60), gap in "[ \n\t]|  |\u{3000}") {
+#[test]
+fn pieces_do_not_show_in_the_tokens() {
+    let tokenizers = SMALL.map(|name| (name, tokenizer(name).unwrap()));
+    let words = proptest::collection::vec("[a-zA-Zéßİς日本😀.,'\u{301}\u{1f1e9}<>\\[\\]]{0,9}", 1..60);
+    proptest!(ProptestConfig::with_cases(96), |(words in words, gap in "[ \n\t]|  |\u{3000}")| {
         let text = words.join(&gap).replace("<>", "<mask>").replace("[]", "[SEP]");
-        for name in SMALL {
-            let tokenizer = tokenizer(name).unwrap();
-            prop_assert_eq!(in_pieces(&tokenizer, &text, 24).0, whole(&tokenizer, &text), "{}", name);
+        for (name, tokenizer) in &tokenizers {
+            prop_assert_eq!(in_pieces(tokenizer, &text, 24).0, whole(tokenizer, &text), "{}", name);
         }
-    }
+    });
+}
 
-    #[test]
-    fn tokens_lie_in_order_at_characters_of_the_text(text in "(\\PC|[İẞΣςéŉ \n\u{301}\u{323}\u{200b}]){0,40}") {
-        for name in SMALL {
-            let tokenizer = tokenizer(name).unwrap();
+#[test]
+fn tokens_lie_in_order_at_characters_of_the_text() {
+    let tokenizers = SMALL.map(|name| (name, tokenizer(name).unwrap()));
+    proptest!(ProptestConfig::with_cases(200), |(text in "(\\PC|[İẞΣςéŉ \n\u{301}\u{323}\u{200b}]){0,40}")| {
+        for (name, tokenizer) in &tokenizers {
             let sequence = tokenizer.tokenize("", &text).unwrap();
             let mut earlier = 0;
             for bytes in &sequence.offsets[sequence.content.clone()] {
@@ -178,21 +183,19 @@ proptest! {
                 earlier = bytes.start;
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_text_of_ten_megabytes_has_as_many_tokens_as_its_sentences() {
-    const COUNT: usize = 500_000;
-    let text = "the cat sits outside ".repeat(COUNT);
-    assert!(text.len() > 10 << 20);
-    for name in ["tiny-bert", "xlm-roberta-mlm"] {
+    for (name, count) in [("tiny-bert", 500_000), ("xlm-roberta-mlm", 20_000)] {
+        let text = "the cat sits outside ".repeat(count);
         let tokenizer = tokenizer(name).unwrap();
         let mut each = 0;
         tokenizer.each_token(&text, &|| false, |_, _| each += 1).unwrap();
         let one = tokenizer.tokenize("", "the cat sits outside the cat sits outside ").unwrap().content.len();
         let two = tokenizer.tokenize("", "the cat sits outside the cat sits outside the cat sits outside ").unwrap().content.len();
-        assert_eq!(each, one + (COUNT - 2) * (two - one), "{name}");
+        assert_eq!(each, one + (count - 2) * (two - one), "{name}");
     }
 }
 
@@ -213,4 +216,37 @@ fn a_vocabulary_with_tokens_across_blanks_is_not_cut() {
     std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
     let tokenizer = TextTokenizer::read(folder.path(), false, usize::MAX).unwrap();
     assert_eq!(tokenizer.cuts(&"a b ".repeat(100), 16).unwrap(), [0, 400]);
+}
+
+#[test]
+fn long_pairs_are_made_of_pieces_as_of_whole_texts() {
+    let long = "the cat sits outside, why is the sky blue? Rayleigh scattering. 日本語 мир! ".repeat(1_000);
+    assert!(long.len() > PIECE_BYTES);
+    let pairs = [
+        TextPair { first: &long, second: None },
+        TextPair { first: &long, second: Some("the cat") },
+        TextPair { first: "the cat", second: Some(&long) },
+        TextPair { first: &long, second: Some(&long[..long.len() / 2]) },
+        TextPair { first: &long, second: Some("") },
+    ];
+    for name in ["bert-rerank", "roberta-rerank", "xlm-roberta-nli"] {
+        let tokenizer = tokenizer(name).unwrap();
+        for (index, pair) in pairs.iter().enumerate() {
+            for (limit, cut) in [
+                (usize::MAX, PairCut::Refuse),
+                (41, PairCut::LongestFirst),
+                (40, PairCut::LongestFirst),
+                (40, PairCut::OnlyFirst),
+                (40, PairCut::OnlySecond),
+                (40, PairCut::Refuse),
+            ] {
+                let (whole, counts) = tokenizer.pair_at_once(*pair).unwrap();
+                let mut whole = whole.within(counts, limit, cut);
+                if let (Ok(whole), false) = (&mut whole, tokenizer.has_segments) {
+                    whole.segments.fill(0);
+                }
+                assert_eq!(tokenizer.pair(*pair, limit, cut), whole, "{name}, pair {index}, {limit}, {cut:?}");
+            }
+        }
+    }
 }

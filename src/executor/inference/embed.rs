@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tallow_models::{Ability, EmbedderInfo};
 
 use super::encode::{Encoded, encode};
-use super::texts::{default_prompt, fault_error};
+use super::texts::{SLICE_TEXTS, default_prompt, fault_error, library_bytes, sequence_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
@@ -29,6 +29,10 @@ impl InferenceOperation for Embed {
         Some(Ability::Embed)
     }
 
+    fn thread_bytes(request: &EmbedRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &EmbedRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         if request.prompt.is_some() && request.prompt_name.is_some() {
@@ -48,7 +52,11 @@ impl InferenceOperation for Embed {
             VectorEncoding::Binary => 4,
         };
         let answer = (request.texts.0.len() as u64).saturating_mul(dimensions).saturating_mul(4 + written_bytes);
-        Ok(answer.saturating_add(request.texts.bytes().saturating_mul(2)))
+        let prompts = request.prompt.as_ref().map_or(0, String::len).saturating_mul(SLICE_TEXTS) as u64;
+        Ok(answer
+            .saturating_add(request.texts.bytes())
+            .saturating_add(prompts)
+            .saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &EmbedRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedResult, TaskError> {

@@ -3,7 +3,7 @@
 use tallow_models::Ability;
 use tallow_models::heads::VOCABULARY_WORK_BYTES;
 
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -28,8 +28,9 @@ impl InferenceOperation for EmbedSparse {
         Some(Ability::EmbedSparse)
     }
 
-    fn thread_bytes(model: &ModelSketch) -> u64 {
-        VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16).saturating_add(model.vocabulary as u64 * 16)
+    fn thread_bytes(request: &EmbedSparseRequest, model: &ModelSketch) -> u64 {
+        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16).saturating_add(model.vocabulary as u64 * 16);
+        vocabulary.saturating_add(library_bytes(&request.texts.0))
     }
 
     fn check(request: &EmbedSparseRequest, model: &ModelSketch) -> Result<u64, TaskError> {

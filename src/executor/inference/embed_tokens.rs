@@ -6,7 +6,7 @@ use tallow_models::text::PairTokens;
 use tallow_models::{Ability, Encoder};
 
 use super::encode::{Encoded, encode};
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::Embedded;
 use crate::shelf::ModelSketch;
@@ -27,6 +27,10 @@ impl InferenceOperation for EmbedTokens {
 
     fn needs(_: &EmbedTokensRequest, _: &ModelSketch) -> Option<Ability> {
         Some(Ability::EmbedTokens)
+    }
+
+    fn thread_bytes(request: &EmbedTokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
     }
 
     fn check(request: &EmbedTokensRequest, model: &ModelSketch) -> Result<u64, TaskError> {

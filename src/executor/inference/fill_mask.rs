@@ -5,7 +5,7 @@ use tallow_models::heads::VOCABULARY_WORK_BYTES;
 use tallow_models::text::{PairTokens, Special};
 use tallow_models::{Ability, Encoder, ModelError};
 
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::TextFault;
 use crate::shelf::ModelSketch;
@@ -33,8 +33,9 @@ impl InferenceOperation for FillMask {
         Some(Ability::FillMask)
     }
 
-    fn thread_bytes(model: &ModelSketch) -> u64 {
-        VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16)
+    fn thread_bytes(request: &FillMaskRequest, model: &ModelSketch) -> u64 {
+        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16);
+        vocabulary.saturating_add(library_bytes(&request.texts.0))
     }
 
     fn check(request: &FillMaskRequest, model: &ModelSketch) -> Result<u64, TaskError> {

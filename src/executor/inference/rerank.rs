@@ -5,7 +5,7 @@ use tallow_models::Ability;
 use tallow_models::heads::ScoreRule;
 use tallow_models::text::TextPair;
 
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, default_prompt, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, default_prompt, library_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -25,6 +25,10 @@ impl InferenceOperation for Rerank {
 
     fn needs(_: &RerankRequest, _: &ModelSketch) -> Option<Ability> {
         Some(Ability::Rerank)
+    }
+
+    fn thread_bytes(request: &RerankRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.documents.0).saturating_add(library_bytes(std::slice::from_ref(&request.query)))
     }
 
     fn check(request: &RerankRequest, model: &ModelSketch) -> Result<u64, TaskError> {

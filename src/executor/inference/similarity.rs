@@ -3,6 +3,7 @@
 use tallow_models::Ability;
 
 use super::embed::{EmbedRun, long_text, usage};
+use super::texts::{SLICE_TEXTS, library_bytes, sequence_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -24,6 +25,10 @@ impl InferenceOperation for Similarity {
         Some(Ability::Embed)
     }
 
+    fn thread_bytes(request: &SimilarityRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts_a.0).max(library_bytes(&request.texts_b.0))
+    }
+
     fn check(request: &SimilarityRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.texts_a.check("texts_a")?;
         request.texts_b.check("texts_b")?;
@@ -35,8 +40,10 @@ impl InferenceOperation for Similarity {
             ));
         }
         let vectors = (request.texts_a.0.len() + request.texts_b.0.len()) as u64 * model.dimensions as u64 * 8;
-        let bytes = request.texts_a.bytes() + request.texts_b.bytes();
-        Ok(vectors.saturating_add(scores as u64 * 40).saturating_add(bytes.saturating_mul(3)))
+        // The texts once more in one list, and their tokens.
+        let bytes = request.texts_a.bytes().saturating_add(request.texts_b.bytes());
+        let tokens = sequence_bytes(&request.texts_a.0, SLICE_TEXTS).saturating_add(sequence_bytes(&request.texts_b.0, SLICE_TEXTS));
+        Ok(vectors.saturating_add(scores as u64 * 40).saturating_add(bytes.saturating_mul(2)).saturating_add(tokens))
     }
 
     fn run(request: &SimilarityRequest, scope: &mut InferenceScope<'_>) -> Result<SimilarityResult, TaskError> {

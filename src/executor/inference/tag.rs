@@ -3,7 +3,7 @@
 use tallow_models::tags::{Joining, TagSpan, join};
 use tallow_models::{Ability, Encoder, ModelError};
 
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TOKEN_TEXTS, singles, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -23,6 +23,10 @@ impl InferenceOperation for Tag {
 
     fn needs(_: &TagRequest, _: &ModelSketch) -> Option<Ability> {
         Some(Ability::Tag)
+    }
+
+    fn thread_bytes(request: &TagRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
     }
 
     fn check(request: &TagRequest, model: &ModelSketch) -> Result<u64, TaskError> {

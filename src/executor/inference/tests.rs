@@ -195,6 +195,19 @@ async fn the_declared_memory_bounds_models_and_tasks() {
 }
 
 #[test]
+fn a_stretch_without_blanks_costs_what_the_tokenizer_holds_of_it() {
+    use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES};
+    let bytes = 1 << 20;
+    let price = |data: Value| executor().demand(&task(data)).host_bytes;
+    let differ = LIBRARY_BYTES * (bytes - PIECE_BYTES) as u64 * 2;
+    for operation in ["embed", "tokenize", "count_tokens", "embed_tokens"] {
+        let ask = |text: String| json!({ "operation": operation, "text": text });
+        let (spaced, stretch) = (price(ask("cat ".repeat(bytes / 4))), price(ask("x".repeat(bytes))));
+        assert_eq!(stretch - spaced, differ, "{operation}");
+    }
+}
+
+#[test]
 fn every_operation_has_schemas() {
     let reports = executor().reports();
     let names: Vec<&str> = reports[0].operations.iter().map(|operation| operation.name.as_str()).collect();

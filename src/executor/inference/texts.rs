@@ -1,7 +1,7 @@
 //! What the operations on heads share: texts through the head, prices, and what was done in the metadata.
 
 use serde_json::json;
-use tallow_models::text::{PairCut, PairTokens, TextPair};
+use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES, PairCut, PairTokens, TextPair};
 use tallow_models::{EmbedderInfo, Encoder, ModelError, StopCheck};
 
 use super::InferenceScope;
@@ -10,7 +10,7 @@ use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{LongText, PairTruncation, Texts, Usage};
 
-/// Texts that go through a head together when each leaves one small answer.
+/// Texts that are tokenised and computed together when each leaves one small answer.
 pub(super) const SLICE_TEXTS: usize = 512;
 /// The same when each token leaves one.
 pub(super) const SLICE_TOKEN_TEXTS: usize = 64;
@@ -31,11 +31,28 @@ pub(super) fn singles(texts: &Texts) -> Vec<TextPair<'_>> {
     texts.0.iter().map(|first| TextPair { first, second: None }).collect()
 }
 
+/// What a compute thread holds while it tokenises one of `texts`: the library's share of a piece, or of the longest stretch that has no blank to be cut at.
+pub(super) fn library_bytes(texts: &[String]) -> u64 {
+    let stretch = |text: &String| match text.len() {
+        short if short <= PIECE_BYTES => short,
+        _ => text.split(char::is_whitespace).map(str::len).max().unwrap_or(0).max(PIECE_BYTES),
+    };
+    let longest = texts.iter().map(stretch).max().unwrap_or(0);
+    (longest as u64).saturating_mul(LIBRARY_BYTES)
+}
+
+/// Bytes of the sequences of a slice of `texts`: for every byte at most one id with its place, in lists that may have twice the room, and the text itself.
+pub(super) fn sequence_bytes(texts: &[String], slice_texts: usize) -> u64 {
+    let longest = texts.iter().map(String::len).max().unwrap_or(0) as u64;
+    let all: u64 = texts.iter().map(|text| text.len() as u64).sum();
+    all.min(longest.saturating_mul(slice_texts as u64)).saturating_mul(42)
+}
+
 /// Bytes of the tokens of a slice, and of the list of texts.
 pub(super) fn token_bytes(texts: &Texts, model: &ModelSketch, slice_texts: usize) -> u64 {
     let longest = texts.0.iter().map(|text| model.tokens_max(text.len())).max().unwrap_or(0);
-    // An id, a segment, a place and a word per token, once as the library holds them and once as ours.
-    let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(160);
+    // An id, a segment and a place per token, in lists that may have twice the room.
+    let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(96);
     slice.saturating_add(texts.0.len() as u64 * 96).saturating_add(texts.bytes())
 }
 

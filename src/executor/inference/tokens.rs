@@ -2,15 +2,12 @@
 
 use tallow_models::Sequence;
 
-use super::texts::fault_error;
+use super::texts::{SLICE_TEXTS, fault_error, library_bytes, sequence_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::tokenize_texts;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{CountTokensResult, TextTokens, TokenizeResult, TokensRequest};
-
-/// Texts that are tokenised between two looks at progress; bounds what is held.
-const SLICE_TEXTS: usize = 512;
 
 pub(super) struct Tokenize;
 pub(super) struct CountTokens;
@@ -35,10 +32,14 @@ impl InferenceOperation for Tokenize {
         request.model.as_deref()
     }
 
+    fn thread_bytes(request: &TokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &TokensRequest, _: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         // An id, a spelling and two places, as JSON values, for up to one token per byte.
-        Ok(request.texts.bytes().saturating_mul(200))
+        Ok(request.texts.bytes().saturating_mul(200).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<TokenizeResult, TaskError> {
@@ -66,9 +67,13 @@ impl InferenceOperation for CountTokens {
         request.model.as_deref()
     }
 
+    fn thread_bytes(request: &TokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &TokensRequest, _: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
-        Ok(request.texts.bytes().saturating_mul(40))
+        Ok((request.texts.0.len() as u64).saturating_mul(48).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<CountTokensResult, TaskError> {

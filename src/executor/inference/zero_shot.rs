@@ -8,7 +8,7 @@ use tallow_models::{Ability, ModelError};
 use super::classify::best_first;
 use super::embed::{EmbedRun, usage};
 use super::similarity::cosine;
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, library_bytes, sequence_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed;
 use crate::shelf::ModelSketch;
@@ -45,6 +45,10 @@ impl InferenceOperation for ZeroShot {
         Some(if by_entailment(request, entails || !model.abilities.has(Ability::Embed)) { Ability::Entail } else { Ability::Embed })
     }
 
+    fn thread_bytes(request: &ZeroShotRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &ZeroShotRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         request.labels.check("labels")?;
@@ -65,7 +69,13 @@ impl InferenceOperation for ZeroShot {
         }
         let pairs = (texts * labels) as u64;
         let vectors = (texts + labels) as u64 * model.dimensions as u64 * 8;
-        let tokens = token_bytes(&request.texts, model, SLICE_TEXTS).saturating_add(request.labels.bytes() * SLICE_TEXTS as u64);
+        let labels = request.labels.bytes().saturating_mul(SLICE_TEXTS as u64);
+        let tokens = if by_entailment(request, model.abilities.has(Ability::Entail)) {
+            token_bytes(&request.texts, model, SLICE_TEXTS)
+        } else {
+            sequence_bytes(&request.texts.0, SLICE_TEXTS)
+        };
+        let tokens = tokens.saturating_add(labels);
         Ok(pairs.saturating_mul(ENTRY_BYTES).saturating_add(vectors).saturating_add(tokens.saturating_mul(2)))
     }
 
