@@ -1,5 +1,6 @@
 //! From texts to vectors with an embedder: prompts, long-input policy, shortening, normalisation. Speaks texts, sequences and rows; knows no task.
 
+mod error;
 mod pairs;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use tallow_models::pooling::normalize_rows;
 use tallow_models::{Embedder, ModelError, Sequence, StopCheck};
 
+pub use error::EmbedError;
 pub use pairs::{PairPlan, PairsDone, each_slice};
 
 /// Texts that are tokenised and computed together: bounds what is held between the steps.
@@ -56,37 +58,15 @@ pub struct Embedded {
     pub normalized: bool,
 }
 
-/// Why texts were not computed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextFault {
-    /// The index of the text that is to blame, if one is.
-    pub text: Option<usize>,
-    /// What is wrong.
-    pub error: ModelError,
-}
-
-impl From<ModelError> for TextFault {
-    fn from(error: ModelError) -> Self {
-        Self { text: None, error }
-    }
-}
-
-impl TextFault {
-    /// `error` of the text at `index`.
-    pub(crate) fn at(index: usize) -> impl Fn(ModelError) -> Self {
-        move |error| Self { text: Some(index), error }
-    }
-}
-
 /// Embeds `texts`. Blocks; splits over the pool it is called on. `progress` hears the share of texts that are done.
 ///
-/// Errors: `Input` of a text, `Stopped`, `NonFinite`.
+/// Errors: `TooLong` and `Text` with the text's index; `Model` for everything else, a stop among it.
 pub fn embed_texts(
     embedder: &dyn Embedder,
     texts: &[String],
     plan: &EmbedPlan,
     (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
-) -> Result<Embedded, TextFault> {
+) -> Result<Embedded, EmbedError> {
     let full = embedder.info().dimensions;
     let dimensions = plan.dimensions.unwrap_or(full);
     if dimensions == 0 || dimensions > full {
@@ -106,7 +86,7 @@ fn embed_slice(
     (first, texts): (usize, &[String]),
     plan: &EmbedPlan,
     (stop, done): (StopCheck<'_>, &mut Embedded),
-) -> Result<(), TextFault> {
+) -> Result<(), EmbedError> {
     let sequences = tokenize_texts(embedder, (first, texts), &plan.prompt, stop)?;
     let limit = embedder.info().max_tokens.unwrap_or(usize::MAX);
     let mut windows: Vec<Sequence> = Vec::with_capacity(sequences.len());
@@ -119,13 +99,13 @@ fn embed_slice(
             windows.push(sequence);
         } else {
             match plan.long_text {
-                LongText::Refuse => return Err(TextFault::at(index)(too_long(sequence.len(), limit))),
+                LongText::Refuse => return Err(EmbedError::TooLong { index, found: sequence.len(), limit }),
                 LongText::Truncate => {
-                    windows.push(sequence.truncated(limit).map_err(TextFault::at(index))?);
+                    windows.push(sequence.truncated(limit).map_err(at(index))?);
                     done.truncated.push(index);
                 }
                 LongText::Chunk => {
-                    windows.extend(sequence.windows(limit).map_err(TextFault::at(index))?);
+                    windows.extend(sequence.windows(limit).map_err(at(index))?);
                     done.chunked.push((index, windows.len() - from));
                 }
             }
@@ -147,13 +127,13 @@ fn embed_slice(
     Ok(())
 }
 
-/// Sequences of `texts` (uncut), in order. Errors: `Input` of a text, whose index is counted from `first`; `Stopped`.
+/// Sequences of `texts` (uncut), in order. Errors: `Text` with the text's index counted from `first`, `Model` for a stop.
 pub fn tokenize_texts(
     embedder: &dyn Embedder,
     (first, texts): (usize, &[String]),
     prompt: &str,
     stop: StopCheck<'_>,
-) -> Result<Vec<Sequence>, TextFault> {
+) -> Result<Vec<Sequence>, EmbedError> {
     texts
         .par_iter()
         .enumerate()
@@ -161,15 +141,17 @@ pub fn tokenize_texts(
             if stop() {
                 return Err(ModelError::Stopped.into());
             }
-            embedder.tokenize(prompt, text).map_err(TextFault::at(first + offset))
+            embedder.tokenize(prompt, text).map_err(at(first + offset))
         })
         .collect()
 }
 
-fn too_long(found: usize, limit: usize) -> ModelError {
-    ModelError::input(format!(
-        "{found} tokens, the model takes at most {limit}; set `long_input` to `truncate` or `chunk`, or split the text"
-    ))
+/// What is wrong with the text at `index`, told as its fault where it is one.
+fn at(index: usize) -> impl Fn(ModelError) -> EmbedError {
+    move |error| match error {
+        ModelError::Input { reason } => EmbedError::Text { index, reason },
+        other => other.into(),
+    }
 }
 
 /// The one row as it is; of several their mean weighted by `weights` (equal weights when all are zero), summed in f64.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tallow_models::text::{PairCut, PairTokens, TextPair};
 use tallow_models::{Encoder, ModelError, StopCheck};
 
-use super::TextFault;
+use super::{EmbedError, at};
 
 /// How texts go through a head.
 #[derive(Clone, Copy)]
@@ -32,13 +32,13 @@ pub struct PairsDone {
 
 /// Tokenises `pairs` slice by slice and hands each slice to `take` with the index of its first pair. `progress` hears the share that is done.
 ///
-/// Blocks; splits over the pool it is called on. Errors: `Input` of a text, `Stopped`, and those of `take`.
+/// Blocks; splits over the pool it is called on. Errors: `Text` with the text's index, `Model` for a stop, and those of `take`.
 pub fn each_slice(
     plan: PairPlan<'_>,
     pairs: &[TextPair<'_>],
     (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
-    mut take: impl FnMut(usize, &[PairTokens]) -> Result<(), TextFault>,
-) -> Result<PairsDone, TextFault> {
+    mut take: impl FnMut(usize, &[PairTokens]) -> Result<(), EmbedError>,
+) -> Result<PairsDone, EmbedError> {
     let mut done = PairsDone::default();
     let text_of = |pair: usize| pair / plan.pairs_per_text.max(1);
     for (slice_idx, slice) in pairs.chunks(plan.slice_texts.max(1)).enumerate() {
@@ -47,9 +47,9 @@ pub fn each_slice(
             if stop() {
                 return Err(ModelError::Stopped.into());
             }
-            plan.encoder.pair(*pair, plan.cut).map_err(TextFault::at(text_of(first + offset)))
+            plan.encoder.pair(*pair, plan.cut).map_err(at(text_of(first + offset)))
         };
-        let tokens: Vec<PairTokens> = slice.par_iter().enumerate().map(tokenise).collect::<Result<_, TextFault>>()?;
+        let tokens: Vec<PairTokens> = slice.par_iter().enumerate().map(tokenise).collect::<Result<_, EmbedError>>()?;
         for (offset, sequence) in tokens.iter().enumerate() {
             done.token_counts.push(sequence.full_count);
             done.computed_tokens += sequence.len();

@@ -45,7 +45,7 @@ fn plan(long_text: LongText) -> EmbedPlan {
     EmbedPlan { prompt: String::new(), long_text, dimensions: None, normalize: false }
 }
 
-fn run(texts: &[&str], plan: &EmbedPlan) -> Result<Embedded, TextFault> {
+fn run(texts: &[&str], plan: &EmbedPlan) -> Result<Embedded, EmbedError> {
     let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
     embed_texts(&letters(), &texts, plan, (&|| false, &|_| {}))
 }
@@ -63,7 +63,7 @@ fn windows_repeat_the_prompt_and_weigh_by_tokens() {
 #[test]
 fn a_prompt_that_fills_the_model_is_an_error() {
     let chunk = EmbedPlan { prompt: "pppp".into(), ..plan(LongText::Chunk) };
-    assert!(matches!(run(&["", "abcdefgh"], &chunk), Err(TextFault { text: Some(1), error: ModelError::Input { .. } })));
+    assert!(matches!(run(&["", "abcdefgh"], &chunk), Err(EmbedError::Text { index: 1, .. })));
 }
 
 #[test]
@@ -72,8 +72,7 @@ fn texts_at_the_limit_are_left_alone() {
         let done = run(&["abcd", ""], &plan(policy)).unwrap();
         assert_eq!((done.vectors[0], done.truncated.len(), done.chunked.len()), (6.0, 0, 0));
     }
-    let refused = run(&["a", "abcde"], &plan(LongText::Refuse)).unwrap_err();
-    assert!(matches!(refused, TextFault { text: Some(1), error: ModelError::Input { reason } } if reason.contains("7 tokens")));
+    assert_eq!(run(&["a", "abcde"], &plan(LongText::Refuse)), Err(EmbedError::TooLong { index: 1, found: 7, limit: 6 }));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub const MODEL_NAME_BYTES_MAX: usize = 4096;
 pub const PROMPT_BYTES_MAX: usize = 16 << 10;
 /// Scores of one `similarity` task.
 pub const SCORES_MAX: usize = 4_000_000;
+/// What to do about a text that is longer than the model takes: the end of the reason of its `InvalidPayload`, which a door may say in its own words.
+pub const LONG_INPUT_REMEDY: &str = "set `long_input` to `truncate` or `chunk`, or split the text";
 
 /// One text or an array of texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

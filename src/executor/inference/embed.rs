@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tallow_models::{Ability, EmbedderInfo};
 
 use super::encode::{Encoded, encode};
-use super::texts::{SLICE_TEXTS, default_prompt, fault_error, library_bytes, sequence_bytes};
+use super::texts::{SLICE_TEXTS, default_prompt, library_bytes, sequence_bytes, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
@@ -140,7 +140,7 @@ impl<'a> EmbedRun<'a> {
         let progress = |share: f32| sink.progress(share, "embedding");
         let stop = || cancel.is_cancelled();
         let done = embed_texts(scope.embedder, self.texts, &self.plan, (&stop, &progress));
-        let done = done.map_err(|fault| fault_error(scope, fault, self.fields))?;
+        let done = done.map_err(|error| text_error(scope, error, |idx| self.place(idx)))?;
         self.describe(scope, &done);
         Ok(done)
     }
@@ -185,6 +185,17 @@ impl<'a> EmbedRun<'a> {
         if !done.chunked.is_empty() {
             scope.metadata.insert("chunk_rule".into(), json!("mean of windows without overlap, weighted by tokens"));
         }
+    }
+
+    /// Where a text stands in the request.
+    fn place(&self, mut idx: usize) -> String {
+        for (field, count) in self.fields {
+            match idx.checked_sub(*count) {
+                Some(rest) => idx = rest,
+                None => return format!("{field}[{idx}]"),
+            }
+        }
+        "texts".into()
     }
 
     /// What `of` says of a field's texts, given their range and its start; of several fields an object with their names.

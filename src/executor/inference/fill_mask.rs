@@ -7,7 +7,7 @@ use tallow_models::{Ability, Encoder, ModelError};
 
 use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::TextFault;
+use crate::embed::EmbedError;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{CANDIDATES_MAX, Candidate, FillMaskRequest, FillMaskResult, Mask};
@@ -59,9 +59,14 @@ impl InferenceOperation for FillMask {
             let fills = encoder.fill_masks(tokens, top, stop)?;
             for (offset, (sequence, fills)) in tokens.iter().zip(&fills).enumerate() {
                 if fills.is_empty() {
-                    return Err(TextFault { text: Some(first + offset), error: no_mask(encoder, sequence) });
+                    return Err(EmbedError::Text { index: first + offset, reason: no_mask(encoder, sequence) });
                 }
-                items.push(fills.iter().map(|fill| mask(encoder, sequence, (fill, fills.len()))).collect::<Result<_, ModelError>>()?);
+                // Every candidate spells its whole text again.
+                let spelled = fills.iter().map(|fill| match stop() {
+                    true => Err(ModelError::Stopped),
+                    false => mask(encoder, sequence, (fill, fills.len())),
+                });
+                items.push(spelled.collect::<Result<_, ModelError>>()?);
             }
             Ok(())
         })?;
@@ -69,10 +74,10 @@ impl InferenceOperation for FillMask {
     }
 }
 
-fn no_mask(encoder: &Encoder, sequence: &PairTokens) -> ModelError {
+fn no_mask(encoder: &Encoder, sequence: &PairTokens) -> String {
     let mask = encoder.tokenizer().mask().and_then(|id| encoder.tokenizer().token(id)).unwrap_or_default();
     let cut = if sequence.is_cut() { " after it was cut" } else { "" };
-    ModelError::input(format!("no mask{cut}; this model's mask is spelled `{mask}`"))
+    format!("no mask{cut}; this model's mask is spelled `{mask}`")
 }
 
 /// Candidates of one mask; the special tokens around a text with one mask are left out, as transformers does.

@@ -71,7 +71,7 @@ async fn a_long_text_is_refused_cut_or_chunked_and_the_answer_says_so() {
     let long = "the cat sits outside . ".repeat(20);
     let ask = |policy: &str| json!({ "operation": "embed", "texts": ["x", long], "long_input": policy });
     let refused = run(json!({ "operation": "embed", "texts": ["x", long] })).await.unwrap_err().to_string();
-    assert!(refused.contains("texts[1]`: 102 tokens") && refused.contains("at most 40"), "{refused}");
+    assert!(refused.contains("`texts[1]`: the text has 102 tokens") && refused.contains("at most 40"), "{refused}");
     let cut = run(ask("truncate")).await.unwrap();
     assert_eq!(cut.metadata["truncated"], json!([1]));
     assert_eq!(cut.output["usage"]["prompt_tokens"], 43);

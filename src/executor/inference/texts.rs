@@ -2,13 +2,13 @@
 
 use serde_json::json;
 use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES, PairCut, PairTokens, TextPair};
-use tallow_models::{EmbedderInfo, Encoder, ModelError, StopCheck};
+use tallow_models::{EmbedderInfo, Encoder, StopCheck};
 
 use super::InferenceScope;
-use crate::embed::{PairPlan, PairsDone, TextFault, each_slice};
+use crate::embed::{EmbedError, PairPlan, PairsDone, each_slice};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{LongText, PairTruncation, Texts, Usage};
+use crate::task::inference::{LONG_INPUT_REMEDY, LongText, PairTruncation, Texts, Usage};
 
 /// Texts that are tokenised and computed together when each leaves one small answer.
 pub(super) const SLICE_TEXTS: usize = 512;
@@ -64,24 +64,15 @@ pub(super) fn check_count(field: &str, found: Option<usize>, most: usize) -> Res
     }
 }
 
-/// A fault of texts that lie in `fields` (name and number of texts) one field after the other, as the task's error: what is wrong with a text is told at
-/// its place in the request.
-pub(super) fn fault_error(scope: &InferenceScope<'_>, fault: TextFault, fields: &[(&str, usize)]) -> TaskError {
-    match fault.error {
-        ModelError::Input { reason } => TaskError::invalid(place(fault.text, fields), reason),
-        other => scope.error(other),
-    }
-}
-
-fn place(text: Option<usize>, fields: &[(&str, usize)]) -> String {
-    let Some(mut index) = text else { return fields.first().map_or("texts", |(field, _)| field).to_owned() };
-    for (field, count) in fields {
-        if index < *count {
-            return format!("{field}[{index}]");
+/// An embedding's error as the task's; `place` gives the field of a text by its index.
+pub(super) fn text_error(scope: &InferenceScope<'_>, error: EmbedError, place: impl Fn(usize) -> String) -> TaskError {
+    match error {
+        EmbedError::TooLong { index, found, limit } => {
+            TaskError::invalid(place(index), format!("the text has {found} tokens, the model takes at most {limit}; {LONG_INPUT_REMEDY}"))
         }
-        index -= count;
+        EmbedError::Text { index, reason } => TaskError::invalid(place(index), reason),
+        EmbedError::Model(error) => scope.error(error),
     }
-    format!("texts[{index}]")
 }
 
 /// The prompt that a model wants before a text when the request names none, and its name. Errors: `ModelCorrupt` for a name without a prompt.
@@ -124,14 +115,14 @@ impl<'a> HeadRun<'a> {
         &self,
         pairs: &[TextPair<'_>],
         scope: &mut InferenceScope<'_>,
-        mut take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), TextFault>,
+        mut take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), EmbedError>,
     ) -> Result<Usage, TaskError> {
         let (cancel, sink) = (scope.cancel, scope.sink);
         let progress = |share: f32| sink.progress(share, self.what);
         let stop = || cancel.is_cancelled();
         let plan = PairPlan { encoder: self.encoder, cut: self.cut, slice_texts: self.slice_texts, pairs_per_text: self.pairs_per_text };
         let done = each_slice(plan, pairs, (&stop, &progress), |first, tokens| take(first, tokens, &stop));
-        let done = done.map_err(|fault| fault_error(scope, fault, &[(self.field, pairs.len())]))?;
+        let done = done.map_err(|error| text_error(scope, error, |idx| format!("{}[{idx}]", self.field)))?;
         describe(scope, &done);
         Ok(Usage { prompt_tokens: done.computed_tokens, total_tokens: done.computed_tokens })
     }

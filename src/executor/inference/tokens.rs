@@ -2,7 +2,7 @@
 
 use tallow_models::Sequence;
 
-use super::texts::{SLICE_TEXTS, fault_error, library_bytes, sequence_bytes};
+use super::texts::{SLICE_TEXTS, library_bytes, sequence_bytes, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::tokenize_texts;
 use crate::shelf::ModelSketch;
@@ -16,8 +16,10 @@ fn each_sequence(request: &TokensRequest, scope: &InferenceScope<'_>, mut take: 
     let stop = || scope.cancel.is_cancelled();
     for (slice_idx, slice) in request.texts.0.chunks(SLICE_TEXTS).enumerate() {
         let sequences = tokenize_texts(scope.embedder, (slice_idx * SLICE_TEXTS, slice), "", &stop);
-        let sequences = sequences.map_err(|fault| fault_error(scope, fault, &[("texts", request.texts.0.len())]))?;
+        let sequences = sequences.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
         sequences.into_iter().for_each(&mut take);
+        let done = slice_idx * SLICE_TEXTS + slice.len();
+        scope.sink.progress(done as f32 / request.texts.0.len() as f32, "tokenising");
     }
     Ok(())
 }

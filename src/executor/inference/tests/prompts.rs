@@ -73,10 +73,13 @@ async fn what_was_done_with_long_texts_is_told_by_field() {
     let with =
         |policy: &str| json!({ "operation": "similarity", "texts_a": ["x", long], "texts_b": ["x", "y", long], "long_input": policy });
     let refused = ask(folder.path(), with("error")).await.unwrap_err().to_string();
-    assert!(refused.contains("texts_a[1]`: 82 tokens") || refused.contains("texts_b[2]`: 82 tokens"), "{refused}");
+    assert!(
+        refused.contains("texts_a[1]`: the text has 82 tokens") || refused.contains("texts_b[2]`: the text has 82 tokens"),
+        "{refused}"
+    );
     let only_b = json!({ "operation": "similarity", "texts_a": ["x", "y"], "texts_b": ["x", long] });
     let refused = ask(folder.path(), only_b).await.unwrap_err().to_string();
-    assert!(refused.contains("texts_b[1]`: 82 tokens, the model takes at most 40"), "{refused}");
+    assert!(refused.contains("texts_b[1]`: the text has 82 tokens, the model takes at most 40"), "{refused}");
     let cut = ask(folder.path(), with("truncate")).await.unwrap();
     assert_eq!(cut.metadata["truncated"], json!({ "texts_a": [1], "texts_b": [2] }));
     assert_eq!(cut.metadata["token_counts"], json!({ "texts_a": [3, 82], "texts_b": [3, 3, 82] }));
