@@ -175,7 +175,7 @@ fn splits(pre_tokenizer: &PreTokenizerWrapper, text: &str) -> usize {
         return 0;
     }
     let stretches = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
-    let across = stretches.iter().any(|(_, (start, end), _)| text.get(*start..*end).is_none_or(|stretch| has_inner_blank(stretch)));
+    let across = stretches.iter().any(|(_, (start, end), _)| text.get(*start..*end).is_none_or(has_inner_blank));
     if across { 0 } else { stretches.len() }
 }
 
