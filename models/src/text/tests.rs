@@ -207,15 +207,33 @@ fn a_stretch_that_cannot_be_cut_is_refused_and_the_work_can_be_stopped() {
     assert_eq!(tokenizer.each_token("the cat", &|| true, |_, _| ()), Err(ModelError::Stopped));
 }
 
+/// A tokenizer of unigrams that are all as likely.
+fn unigrams(normalizer: &str, entries: &[&str]) -> TextTokenizer {
+    let vocab: Vec<Value> = entries.iter().map(|entry| serde_json::json!([entry, -1.0])).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": null, "post_processor": null, "decoder": null, "truncation": null, "padding": null,
+        "normalizer": serde_json::from_str::<Value>(normalizer).unwrap(), "model": { "type": "Unigram", "unk_id": 0, "vocab": vocab },
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    TextTokenizer::read(folder.path(), false, usize::MAX).unwrap()
+}
+
 #[test]
 fn a_vocabulary_with_tokens_across_blanks_is_not_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let json = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
-        "truncation": null, "padding": null,
-        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a b", -1.0], ["a", -3.0], ["b", -3.0], [" ", -3.0]]}}"#;
-    std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
-    let tokenizer = TextTokenizer::read(folder.path(), false, usize::MAX).unwrap();
+    let tokenizer = unigrams("null", &["<unk>", "a b", "a", "b", " "]);
     assert_eq!(tokenizer.cuts(&"a b ".repeat(100), 16).unwrap(), [0, 400]);
+}
+
+#[test]
+fn what_is_put_before_a_text_is_not_put_before_its_pieces() {
+    let before = r#"{"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}"#;
+    let tokenizer = unigrams(before, &["<unk>", "▁", "▁the", "▁cat", "▁▁", "t", "h", "e", "c", "a"]);
+    let text = "the cat that  hat ".repeat(40);
+    let (found, pieces) = in_pieces(&tokenizer, &text, 100);
+    assert_eq!(found, whole(&tokenizer, &text));
+    assert!(pieces > 5 && found[0] == (2, 0..3), "{pieces} pieces from {:?}", found[0]);
 }
 
 #[test]
