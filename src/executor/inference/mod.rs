@@ -118,10 +118,8 @@ pub(crate) trait InferenceOperation: 'static {
     fn needs(_request: &Self::Request, _model: &ModelSketch) -> Option<Ability> {
         None
     }
-    /// Bytes of each compute thread beside those of the forward pass.
-    fn thread_bytes(_model: &ModelSketch) -> u64 {
-        0
-    }
+    /// Bytes of each compute thread beside those of the forward pass: at least what tokenising the longest text holds.
+    fn thread_bytes(request: &Self::Request, model: &ModelSketch) -> u64;
     /// Checks what types cannot say; gives the bytes held beside payload and model.
     fn check(request: &Self::Request, model: &ModelSketch) -> Result<u64, TaskError>;
     fn run(request: &Self::Request, scope: &mut InferenceScope<'_>) -> Result<Self::Output, TaskError>;
@@ -139,7 +137,7 @@ struct Entry {
     name: &'static str,
     parse: fn(&Value) -> Result<Checked, TaskError>,
     needs: NeedsFn,
-    thread_bytes: fn(&ModelSketch) -> u64,
+    thread_bytes: CheckFn,
     check: CheckFn,
     run: RunFn,
     info: fn(&TaskType) -> OperationInfo,
@@ -174,7 +172,7 @@ impl Entry {
                 Ok((Arc::new(request), model))
             },
             needs: |erased, sketch| Ok(O::needs(request::<O>(erased)?, sketch)),
-            thread_bytes: O::thread_bytes,
+            thread_bytes: |erased, sketch| Ok(O::thread_bytes(request::<O>(erased)?, sketch)),
             check: |erased, sketch| O::check(request::<O>(erased)?, sketch),
             run: |erased, scope| {
                 let output = O::run(request::<O>(erased)?, scope)?;
@@ -265,7 +263,7 @@ impl ModelInferenceExecutor {
         let working = sketch
             .working_bytes_per_token
             .saturating_mul(WORKING_TOKENS.max(sketch.max_tokens.unwrap_or(0) as u64))
-            .saturating_add((entry.thread_bytes)(&sketch));
+            .saturating_add((entry.thread_bytes)(&request, &sketch)?);
         let on_host = self.inner.options.device == DeviceClass::Host;
         let demand = ResourceDemand {
             host_bytes: BASE_TASK_BYTES
