@@ -30,4 +30,4 @@ pub use model::{
 };
 pub use part::{Dtype, Part, Parts};
 pub use submission::{Submission, SubmissionSpec};
-pub use wording::plainly;
+pub use wording::{plainly, unserved};
