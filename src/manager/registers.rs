@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::admission::Load;
 use super::histogram::Histogram;
-use super::queue::{ClassFacts, Queue};
+use super::queue::{ClassFacts, Queue, Short};
+use crate::resource::Shortage;
 use crate::task::{DeviceClass, ModelDemand, ResourceDemand, TaskType};
 
 /// Types with statistics of their own; further ones share the last entry.
@@ -162,8 +163,20 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn facts(&self, class: u16) -> ClassFacts {
-        self.facts.get(usize::from(class)).copied().unwrap_or_default()
+    /// Which account a task of this class is short of, in the queue's numbers, and how many bytes of it are free for what tasks of the class ask for
+    /// themselves: what is missing of their model comes first.
+    pub(super) fn short(&self, class: u16, demand: &ResourceDemand, shortage: &Shortage) -> Short {
+        let ClassFacts { share, device, .. } = self.facts.get(usize::from(class)).copied().unwrap_or_default();
+        let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
+        let ResourceDemand { host_bytes, device_bytes, .. } = *demand;
+        let free_beside_model = |own: u64| shortage.free.saturating_sub(shortage.needed.saturating_sub(own));
+        match (shortage.resource.as_str(), share, device) {
+            ("compute threads", ..) => Short::Threads,
+            ("host memory", ..) => Short::Host(free_beside_model(host_bytes)),
+            (_, Some(share), _) if is_share => Short::Share(share, free_beside_model(host_bytes.saturating_add(device_bytes))),
+            (_, _, Some(device)) => Short::Device(device, free_beside_model(device_bytes)),
+            _ => Short::Host(free_beside_model(host_bytes)),
+        }
     }
 
     pub(super) fn enter(&mut self, demand: &ResourceDemand, queue: &mut Queue) -> u16 {

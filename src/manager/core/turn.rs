@@ -10,7 +10,7 @@ use super::super::table::Entry;
 use super::super::timers::Timer;
 use super::{Core, Mode, RunKey};
 use crate::journal::{Accepted, OutcomeKind, Record};
-use crate::resource::{Claim, Shortage};
+use crate::resource::Claim;
 use crate::task::{CancelHandle, Prepared, ResourceDemand, Task, TaskError, TaskId};
 
 /// Starts of one turn: keeps the lock short; the rest follows in the next.
@@ -258,9 +258,8 @@ impl Core {
                 if submitters.get(entry.submitter).running >= limits.running_per_submitter_max {
                     return Err(Short::Submitter);
                 }
-                let facts = classes.facts(entry.class);
                 let demand = &entry.prepared.demand;
-                claimed = Some(ledger.try_claim(demand).map_err(|shortage| short_of(&shortage, demand, facts.share, facts.device))?);
+                claimed = Some(ledger.try_claim(demand).map_err(|shortage| classes.short(entry.class, demand, &shortage))?);
                 Ok(())
             });
             let (Some(slot), Some(claim)) = (picked, claimed) else { return };
@@ -302,20 +301,5 @@ impl Core {
         let task = (start.key.task_id, &start.body.submitter);
         self.hub.publish(now_ns, task, super::super::events::EventKind::Started { attempt }, 0);
         Some(start)
-    }
-}
-
-/// Which account a shortage is about, in the queue's numbers, and how many bytes of it are free for what the task itself asks for: what is missing of
-/// its model comes first.
-fn short_of(shortage: &Shortage, demand: &ResourceDemand, share: Option<u32>, device: Option<u32>) -> Short {
-    let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
-    let ResourceDemand { host_bytes, device_bytes, .. } = *demand;
-    let free_beside = |own: u64| shortage.free.saturating_sub(shortage.needed.saturating_sub(own));
-    match (shortage.resource.as_str(), share, device) {
-        ("compute threads", ..) => Short::Threads,
-        ("host memory", ..) => Short::Host(free_beside(host_bytes)),
-        (_, Some(share), _) if is_share => Short::Share(share, free_beside(host_bytes.saturating_add(device_bytes))),
-        (_, _, Some(device)) => Short::Device(device, free_beside(device_bytes)),
-        _ => Short::Host(free_beside(host_bytes)),
     }
 }

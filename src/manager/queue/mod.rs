@@ -9,10 +9,11 @@
 //! a higher level starts next; and no level starves behind any flood, however steady. Linux's deadline schedulers for storage do the same to writes
 //! behind reads (`writes_starved`) and to low priorities (`prio_aging_expire`); to raise the old tasks themselves would hand the top level to them.
 //!
-//! *What fits.* A *class* is a set of tasks that ask for the same threads and draw on the same accounts, so that they differ in bytes alone. What is
-//! found too large says how much is free, and the flows are searched for the first task that asks for no more (`forest`): whatever fits runs. A task that
-//! does not fit may be passed by others for at most `reserve_after`; then nothing at its level or below that competes for what it lacks starts before
-//! it, unless no running task could ever make room for it. It holds up a higher level once it is overdue to that, and only one task in `age_step` does.
+//! *What fits.* A *class* is a set of tasks that ask for the same threads, draw on the same accounts and use the same model, so that they differ in
+//! bytes of their own alone. What is found too large says how much is free beside the model, and the flows are searched for the first task that asks for
+//! no more (`forest`): whatever fits runs. A task that does not fit may be passed by others for at most `reserve_after`; then nothing at its level or
+//! below that competes for what it lacks starts before it. When no running task could make room for it, whoever holds idle memory is asked to, and it is
+//! tried once more before it gives way. It holds up a higher level once it is overdue to that, and only one task in `age_step` does.
 
 mod forest;
 mod links;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Seeded, ledger};
 use crate::manager::queue::{AGED_EVERY, Queue, QueuePolicy, Short, Slot, Waiting};
 use crate::manager::registers::Classes;
-use crate::resource::{BudgetLimits, Claim, Ledger, Shortage};
-use crate::task::{DeviceClass, MemoryShare, ResourceDemand};
+use crate::resource::{BudgetLimits, Claim, Ledger};
+use crate::task::{DeviceClass, MemoryShare, ModelDemand, ResourceDemand};
 
 const POLICY: QueuePolicy = QueuePolicy { age_step_ns: 2_000, reserve_after_ns: 300 };
 const RUNS_OF_ONE_MAX: usize = 9;
@@ -58,7 +58,7 @@ impl World {
     fn demand(&mut self) -> ResourceDemand {
         let mut demand =
             ResourceDemand { host_bytes: self.rng.below(1_001), threads: self.rng.below(3) as u32, ..ResourceDemand::default() };
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => demand.host_bytes = 400 + self.rng.below(200),
             1 => {
                 demand.share = Some(MemoryShare { account: "small".into(), limit_bytes: 300 });
@@ -68,6 +68,14 @@ impl World {
                 demand.device = DeviceClass::Cuda(0);
                 demand.device_bytes = 100 + self.rng.below(401);
                 demand.host_bytes = self.rng.below(700);
+            }
+            3 => {
+                // Two models of one share, booked with whoever comes first.
+                let model = self.rng.below(2);
+                let name = format!("model {model}").into();
+                demand.model = Some(ModelDemand { owner: 0, name, host_bytes: 250 + 150 * model, device_bytes: 0 });
+                demand.share = Some(MemoryShare { account: "models".into(), limit_bytes: 900 });
+                demand.host_bytes = self.rng.below(501);
             }
             _ => {}
         }
@@ -101,7 +109,10 @@ impl World {
         match self.ledger.try_claim(&reserving.demand).map(drop) {
             Ok(()) => true,
             Err(shortage) if shortage.resource == "compute threads" => task.demand.threads > 0,
-            Err(shortage) if shortage.resource.contains("small") => task.demand.share.is_some(),
+            Err(shortage) if shortage.resource.starts_with("executor ") => {
+                let account = |task: &Task| task.demand.share.as_ref().map(|share| share.account.clone());
+                account(task) == account(reserving)
+            }
             Err(shortage) if shortage.resource.contains("cuda") => task.demand.device == DeviceClass::Cuda(0),
             Err(_host) => true,
         }
@@ -119,8 +130,7 @@ impl World {
                 if running.iter().filter(|(other, _)| other.submitter == task.submitter).count() >= RUNS_OF_ONE_MAX {
                     return Err(Short::Submitter);
                 }
-                let facts = classes.facts(task.class);
-                claim = Some(ledger.try_claim(&task.demand).map_err(|shortage| short(&shortage, facts.share, facts.device))?);
+                claim = Some(ledger.try_claim(&task.demand).map_err(|shortage| classes.short(task.class, &task.demand, &shortage))?);
                 Ok(())
             });
             let Some(slot) = picked else {
@@ -178,16 +188,6 @@ impl World {
     }
 }
 
-fn short(shortage: &Shortage, share: Option<u32>, device: Option<u32>) -> Short {
-    match (shortage.resource.as_str(), share, device) {
-        ("compute threads", ..) => Short::Threads,
-        ("host memory", ..) => Short::Host(shortage.free),
-        ("executor small memory", Some(share), _) => Short::Share(share, shortage.free),
-        ("cuda:0 memory", _, Some(device)) => Short::Device(device, shortage.free),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn whatever_fits_runs_and_what_does_not_fit_is_reached() {
     let (mut passing, mut overdue) = (0, 0);
@@ -208,6 +208,7 @@ fn whatever_fits_runs_and_what_does_not_fit_is_reached() {
                 world.turn();
             }
         }
+        world.turn();
         while !world.waiting.is_empty() {
             let before = world.waiting.len() + world.running.len();
             world.finish_one();
@@ -242,4 +243,44 @@ fn a_smaller_task_of_the_same_power_of_two_starts_beside_a_larger_one() {
     });
     assert_eq!((picked, asked), (Some(3), vec![0, 3]), "the first that fits, found with one refusal");
     drop(held);
+}
+
+#[test]
+fn a_model_comes_before_the_tasks_of_its_class_and_no_other_class_waits_for_it() {
+    let (mut queue, mut classes, ledger) = (Queue::new(POLICY), Classes::default(), ledger(1_000, 4));
+    let of_model = |name: &str, host_bytes| {
+        let model = Some(ModelDemand { owner: 0, name: name.into(), host_bytes: 400, device_bytes: 0 });
+        ResourceDemand { host_bytes, model, ..ResourceDemand::default() }
+    };
+    let held = ledger.try_claim(&ResourceDemand { host_bytes: 300, ..ResourceDemand::default() }).expect("free");
+    let demands = [of_model("a", 500), of_model("a", 301), of_model("a", 300), of_model("b", 0), of_model("a", 1), of_model("b", 300)];
+    let mut class_of = Vec::new();
+    for (slot, demand) in demands.iter().enumerate() {
+        let (class, host_bytes) = (classes.enter(demand, &mut queue), demand.host_bytes);
+        queue.push(slot as Slot, Waiting { level: 1, submitter: 0, class, cost: 1, host_bytes, device_bytes: 0, now_ns: 0 });
+        class_of.push(class);
+    }
+    assert_ne!(class_of[0], class_of[3], "tasks of different models are not one class");
+    let mut asked = Vec::new();
+    let mut pick = |queue: &mut Queue| {
+        let mut claim = None;
+        let picked = queue.pick(0, &mut |slot| {
+            asked.push(slot);
+            let (demand, class) = (&demands[slot as usize], class_of[slot as usize]);
+            claim = Some(ledger.try_claim(demand).map_err(|shortage| classes.short(class, demand, &shortage))?);
+            Ok(())
+        });
+        (picked, claim)
+    };
+    let (one, of_a) = pick(&mut queue);
+    assert_eq!(one, Some(2), "300 bytes are left beside the model");
+    assert_eq!(pick(&mut queue).0, None, "nothing is left for the other model");
+    drop((of_a, held));
+    queue.finished(class_of[2]);
+    queue.unblock();
+    let (two, _of_a) = pick(&mut queue);
+    assert_eq!(two, Some(0), "its model is loaded with it");
+    let (three, _also_of_a) = pick(&mut queue);
+    assert_eq!(three, Some(4), "100 bytes are left, and the model is there already");
+    assert_eq!(asked, [0, 2, 3, 4, 0, 1, 3, 4], "one refusal says what fits of a class");
 }
