@@ -61,12 +61,9 @@ impl<E: TaskExecutor> TaskManager<E> {
     pub async fn submit(&self, submission: Submission) -> Result<TaskId, TaskError> {
         self.shared.ensure_started()?;
         let alone = Siblings::default();
-        let ready = match is_large(std::slice::from_ref(&submission)) {
-            false => self.shared.ready(submission, &alone),
-            true => {
-                let bytes = payload_bytes(std::slice::from_ref(&submission));
-                self.shared.beside(bytes, move |shared| shared.ready(submission, &alone)).await.and_then(|ready| ready)
-            }
+        let ready = match is_large(std::slice::from_ref(&submission)).then(|| payload_bytes(std::slice::from_ref(&submission))) {
+            None => self.shared.ready(submission, &alone),
+            Some(bytes) => self.shared.beside(bytes, move |shared| shared.ready(submission, &alone)).await.flatten(),
         };
         let accepted = ready.and_then(|ready| {
             let mut core = self.shared.core.lock();
