@@ -143,6 +143,11 @@ impl EncoderPlan {
         &self.transformer
     }
 
+    /// The tokenizer, with what all of the model's files ask of it. Errors: as [`TextTokenizer::read`].
+    pub fn tokenizer(&self) -> Result<TextTokenizer, ModelError> {
+        TextTokenizer::read(&self.transformer, self.sentence.do_lower_case, self.config.vocab)
+    }
+
     /// The longest sequence: `max_seq_length`, or without one the smaller of the positions and the tokenizer's limit; never more than the positions.
     #[must_use]
     pub fn max_tokens(&self, tokenizer_limit: Option<usize>) -> usize {
@@ -201,7 +206,7 @@ impl Encoder {
     pub fn load_with(folder: &Path, name: &str, (device, precision): (&Device, Precision)) -> Result<Self, ModelError> {
         let plan = EncoderPlan::read(folder)?;
         let files = weight_files(&plan.transformer)?;
-        let tokenizer = TextTokenizer::read(&plan.transformer, plan.sentence.do_lower_case, plan.config.vocab)?;
+        let tokenizer = plan.tokenizer()?;
         let mut weights = Weights::read(&files, device)?.with_precision(precision);
         // Before the transformer takes the word embedding, which a decoder may share.
         let (task_head, head_fault) = promise::read_task_head(&plan, &mut weights)?;

@@ -137,7 +137,10 @@ fn arrays_written_row_by_row_equal_those_written_at_once() {
 
 #[test]
 fn server_sent_events_are_put_together_from_lines() {
-    use super::task::watch::{Assembler, ServerEvent};
+    use super::task::watch::{Assembler, ServerEvent, missed};
+    assert_eq!(missed(&json!({ "event": "missed", "count": 7 })), "7 events are no longer held by the worker");
+    let restarted = missed(&json!({ "event": "missed", "count": null, "reason": "the worker restarted" }));
+    assert!(restarted.contains("nobody knows") && restarted.ends_with("the worker restarted"), "{restarted}");
     let mut assembler = Assembler::default();
     let text = ": keep-alive\n\nid: 7\nevent: task_started\ndata: {\"a\":\ndata: 1}\n\nevent:x\ndata:y\n\n";
     let events: Vec<ServerEvent> = text.lines().filter_map(|line| assembler.line(line)).collect();

@@ -101,11 +101,11 @@ fn embed_slice(
             match plan.long_text {
                 LongText::Refuse => return Err(EmbedError::TooLong { index, found: sequence.len(), limit }),
                 LongText::Truncate => {
-                    windows.push(sequence.truncated(limit)?);
+                    windows.push(sequence.truncated(limit).map_err(at(index))?);
                     done.truncated.push(index);
                 }
                 LongText::Chunk => {
-                    windows.extend(sequence.windows(limit)?);
+                    windows.extend(sequence.windows(limit).map_err(at(index))?);
                     done.chunked.push((index, windows.len() - from));
                 }
             }
@@ -141,12 +141,17 @@ pub fn tokenize_texts(
             if stop() {
                 return Err(ModelError::Stopped.into());
             }
-            embedder.tokenize(prompt, text).map_err(|error| match error {
-                ModelError::Input { reason } => EmbedError::Text { index: first + offset, reason },
-                other => other.into(),
-            })
+            embedder.tokenize(prompt, text).map_err(at(first + offset))
         })
         .collect()
+}
+
+/// What is wrong with the text at `index`, told as its fault where it is one.
+fn at(index: usize) -> impl Fn(ModelError) -> EmbedError {
+    move |error| match error {
+        ModelError::Input { reason } => EmbedError::Text { index, reason },
+        other => other.into(),
+    }
 }
 
 /// The one row as it is; of several their mean weighted by `weights` (equal weights when all are zero), summed in f64.

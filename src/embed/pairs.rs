@@ -4,6 +4,8 @@ use rayon::prelude::*;
 use tallow_models::text::{PairCut, PairTokens, TextPair};
 use tallow_models::{Encoder, ModelError, StopCheck};
 
+use super::{EmbedError, at};
+
 /// How texts go through a head.
 #[derive(Clone, Copy)]
 pub struct PairPlan<'a> {
@@ -30,24 +32,24 @@ pub struct PairsDone {
 
 /// Tokenises `pairs` slice by slice and hands each slice to `take` with the index of its first pair. `progress` hears the share that is done.
 ///
-/// Blocks; splits over the pool it is called on. Errors: `Input` naming the text by its index, `Stopped`, and those of `take`.
+/// Blocks; splits over the pool it is called on. Errors: `Text` with the text's index, `Model` for a stop, and those of `take`.
 pub fn each_slice(
     plan: PairPlan<'_>,
     pairs: &[TextPair<'_>],
     (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
-    mut take: impl FnMut(usize, &[PairTokens]) -> Result<(), ModelError>,
-) -> Result<PairsDone, ModelError> {
+    mut take: impl FnMut(usize, &[PairTokens]) -> Result<(), EmbedError>,
+) -> Result<PairsDone, EmbedError> {
     let mut done = PairsDone::default();
     let text_of = |pair: usize| pair / plan.pairs_per_text.max(1);
     for (slice_idx, slice) in pairs.chunks(plan.slice_texts.max(1)).enumerate() {
         let first = slice_idx * plan.slice_texts.max(1);
         let tokenise = |(offset, pair): (usize, &TextPair<'_>)| {
             if stop() {
-                return Err(ModelError::Stopped);
+                return Err(ModelError::Stopped.into());
             }
-            plan.encoder.pair(*pair, plan.cut).map_err(|error| named(text_of(first + offset), error))
+            plan.encoder.pair(*pair, plan.cut).map_err(at(text_of(first + offset)))
         };
-        let tokens: Vec<PairTokens> = slice.par_iter().enumerate().map(tokenise).collect::<Result<_, _>>()?;
+        let tokens: Vec<PairTokens> = slice.par_iter().enumerate().map(tokenise).collect::<Result<_, EmbedError>>()?;
         for (offset, sequence) in tokens.iter().enumerate() {
             done.token_counts.push(sequence.full_count);
             done.computed_tokens += sequence.len();
@@ -58,11 +60,4 @@ pub fn each_slice(
     }
     done.truncated.dedup();
     Ok(done)
-}
-
-fn named(index: usize, error: ModelError) -> ModelError {
-    match error {
-        ModelError::Input { reason } => ModelError::input(format!("text {index}: {reason}")),
-        other => other,
-    }
 }

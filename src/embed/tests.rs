@@ -1,15 +1,21 @@
 //! Long texts, prompts and slices, on an embedder that counts letters.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tallow_models::{BuiltinEmbedder, EmbedderInfo};
 
 use super::*;
 
 /// Counts characters: token ids are the text's characters between two special tokens; a vector is (count, first id).
-struct Letters(EmbedderInfo);
+#[derive(Default)]
+struct Letters {
+    info: EmbedderInfo,
+    computed: AtomicUsize,
+}
 
 impl Embedder for Letters {
     fn info(&self) -> &EmbedderInfo {
-        &self.0
+        &self.info
     }
     fn tokenize(&self, prompt: &str, text: &str) -> Result<Sequence, ModelError> {
         let letters: Vec<u32> = prompt.chars().chain(text.chars()).map(u32::from).collect();
@@ -25,12 +31,14 @@ impl Embedder for Letters {
             return Err(ModelError::Stopped);
         }
         assert!(sequences.iter().all(|sequence| sequence.len() <= 6), "nothing beyond the limit reaches the model");
+        self.computed.fetch_add(sequences.iter().map(Sequence::len).sum(), Ordering::Relaxed);
         Ok(sequences.iter().flat_map(|sequence| [sequence.len() as f32, sequence.ids[1] as f32]).collect())
     }
 }
 
 fn letters() -> Letters {
-    Letters(EmbedderInfo { dimensions: 2, max_tokens: Some(6), special_token_count: 2, ..EmbedderInfo::default() })
+    let info = EmbedderInfo { dimensions: 2, max_tokens: Some(6), special_token_count: 2, ..EmbedderInfo::default() };
+    Letters { info, ..Letters::default() }
 }
 
 fn plan(long_text: LongText) -> EmbedPlan {
@@ -55,7 +63,7 @@ fn windows_repeat_the_prompt_and_weigh_by_tokens() {
 #[test]
 fn a_prompt_that_fills_the_model_is_an_error() {
     let chunk = EmbedPlan { prompt: "pppp".into(), ..plan(LongText::Chunk) };
-    assert!(matches!(run(&["abcdefgh"], &chunk), Err(EmbedError::Model(ModelError::Input { .. }))));
+    assert!(matches!(run(&["", "abcdefgh"], &chunk), Err(EmbedError::Text { index: 1, .. })));
 }
 
 #[test]
@@ -65,6 +73,21 @@ fn texts_at_the_limit_are_left_alone() {
         assert_eq!((done.vectors[0], done.truncated.len(), done.chunked.len()), (6.0, 0, 0));
     }
     assert_eq!(run(&["a", "abcde"], &plan(LongText::Refuse)), Err(EmbedError::TooLong { index: 1, found: 7, limit: 6 }));
+}
+
+#[test]
+fn the_tokens_that_are_told_are_those_that_the_model_saw() {
+    let texts: Vec<String> = ["", "ab", "abcd", "abcde", "abcdefghijklmnop"].map(str::to_owned).to_vec();
+    for prompt in ["", "p", "pq"] {
+        for policy in [LongText::Truncate, LongText::Chunk] {
+            let model = letters();
+            let plan = EmbedPlan { prompt: prompt.into(), ..plan(policy) };
+            let done = embed_texts(&model, &texts, &plan, (&|| false, &|_| {})).unwrap();
+            assert_eq!(done.computed_tokens, model.computed.into_inner(), "{prompt:?}, {policy:?}");
+            let whole: Vec<usize> = texts.iter().map(|text| text.len() + prompt.len() + 2).collect();
+            assert_eq!(done.token_counts, whole, "{prompt:?}, {policy:?}");
+        }
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::resource::ComputePool;
 use crate::task::{
-    BASE_TASK_BYTES, CancelHandle, OperationInfo, Parts, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskPayload, TaskResult,
-    TaskSink, TaskType, json_bytes, plainly,
+    BASE_TASK_BYTES, CancelHandle, METADATA_OPERATION, OperationInfo, Parts, Prepared, ResourceDemand, Task, TaskContext, TaskError,
+    TaskPayload, TaskResult, TaskSink, TaskType, json_bytes, plainly,
 };
 
 /// What an operation holds beside its payload, computed from the request's shape.
@@ -154,7 +154,7 @@ impl<S: Send + Sync + 'static> OperationTable<S> {
             let scope = Scope { state: state.as_ref(), parts: &parts, cancel: ctx.cancel(), sink: ctx.sink() };
             let entry = table.find(parsed.name)?;
             let mut result = TaskResult::new((entry.run)(parsed.request.as_ref(), &scope)?);
-            result.metadata.insert("operation".into(), json!(entry.name));
+            result.metadata.insert(METADATA_OPERATION.into(), json!(entry.name));
             result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));
             Ok(result)
         };

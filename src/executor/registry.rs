@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 
 use crate::resource::panic_error;
 use crate::task::{
-    ExecutorCapabilities, ExecutorReport, MemoryShare, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult,
-    TaskType,
+    ExecutorCapabilities, ExecutorReport, METADATA_EXECUTOR, MemoryShare, Prepared, ResourceDemand, Task, TaskContext, TaskError,
+    TaskExecutor, TaskResult, TaskType,
 };
 
 /// The most executors one registry takes.
@@ -167,7 +167,9 @@ impl Entry {
 
     async fn execute_with(&self, task: &Task, ctx: &TaskContext) -> Result<TaskResult, TaskError> {
         let run = AssertUnwindSafe(async { self.executor.execute_with(task, ctx).await });
-        run.catch_unwind().await.unwrap_or_else(|panic| Err(self.panicked("execute_with", panic.as_ref())))
+        let mut result = run.catch_unwind().await.unwrap_or_else(|panic| Err(self.panicked("execute_with", panic.as_ref())))?;
+        result.metadata.entry(METADATA_EXECUTOR.into()).or_insert_with(|| (*self.name).into());
+        Ok(result)
     }
 
     /// A child that panics over a type does not serve it.

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use chrono::Utc;
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -55,9 +54,9 @@ impl Words {
 /// Submits a model task and waits for it. Errors: the task's, in the door's words; 503 when the worker stops first.
 pub(crate) async fn infer(state: &AppState, caller: &Caller, data: Value, words: Option<Words>) -> Result<Answered, ApiError> {
     let openai = |error: TaskError| openai(words.map_or_else(|| error.clone(), |words| words.of(error.clone())));
-    let deadline = Utc::now() + state.options().limits.wait_max;
     let task = Task::new(TaskType::ModelInference, TaskPriority::Normal, data);
-    let id = state.manager().submit(Submission::new(task).submitter(&*caller.0).deadline(deadline)).await.map_err(openai)?;
+    let submission = Submission::new(task).submitter(&*caller.0).deadline_in(state.options().limits.wait_max);
+    let id = state.manager().submit(submission).await.map_err(openai)?;
     let mut abandoned = CancelOnDrop { state, id: Some(id) };
     let result = tokio::select! {
         result = state.manager().wait(&id) => result.map_err(openai)?,

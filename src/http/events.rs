@@ -1,5 +1,6 @@
-//! Events as server-sent events: `id:` is the event's number, so a client that comes back resumes where it was; whoever is too slow is told how
-//! many it missed. A stream holds one reader and no queue: the manager's ring is the only buffer.
+//! Events as server-sent events: `id:` is the worker's epoch and the event's number, so a client that comes back resumes where it was; whoever is too
+//! slow is told how many it missed, and whoever comes back to a restarted worker that nobody knows. A stream holds one reader and no queue: the
+//! manager's ring is the only buffer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,6 +41,15 @@ struct EventData {
     event: TaskEvent,
 }
 
+/// The data of `missed`: how many events a reader did not get, or why nobody knows.
+#[derive(Serialize)]
+struct Missed {
+    event: &'static str,
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
 /// `GET /v1/events`: from now on, or from `?from=`, or after `Last-Event-ID`.
 pub(crate) async fn all(
     State(state): State<AppState>,
@@ -47,8 +57,8 @@ pub(crate) async fn all(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let cursor = cursor(&uri, &headers)?.unwrap_or(EventCursor::Now);
-    open(&state, Watch { submitter: caller.0.0, only: None, last: None }, cursor)
+    let from = from(&state, &uri, &headers)?.unwrap_or(From::Cursor(EventCursor::Now));
+    open(&state, Watch { submitter: caller.0.0, only: None, last: None, lost: None }, from)
 }
 
 /// `GET /v1/tasks/{id}/events`: everything that is still known of one task, and then what happens until it ends.
@@ -60,9 +70,9 @@ pub(crate) async fn of_task(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = owned(&state, &caller, &id)?;
-    let cursor = cursor(&uri, &headers)?.unwrap_or(EventCursor::Oldest);
+    let from = from(&state, &uri, &headers)?.unwrap_or(From::Cursor(EventCursor::Oldest));
     let last = last_word(&state, &id).await?;
-    open(&state, Watch { submitter: caller.0.0, only: Some(id), last }, cursor)
+    open(&state, Watch { submitter: caller.0.0, only: Some(id), last, lost: None }, from)
 }
 
 /// The view of a task that has ended, as JSON. Its last event may have left the ring, and a stream that waits for it would wait for ever.
@@ -81,12 +91,28 @@ struct Watch {
     only: Option<TaskId>,
     /// The view of a task that has already ended: sent when the ring holds nothing more.
     last: Option<String>,
+    /// Why nobody knows how many events were missed: said before anything else.
+    lost: Option<&'static str>,
 }
 
-fn open(state: &AppState, watch: Watch, cursor: EventCursor) -> Result<Response, ApiError> {
+/// Where a stream begins.
+enum From {
+    Cursor(EventCursor),
+    /// Nobody knows how far that is from where the client was, and this is why; the stream begins with the oldest event.
+    Lost(&'static str),
+}
+
+fn open(state: &AppState, mut watch: Watch, from: From) -> Result<Response, ApiError> {
     let Ok(slot) = Arc::clone(state.stream_slots()).try_acquire_owned() else {
         let busy = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", "every event stream of this worker is taken");
         return Err(busy.retry_after(BUSY_RETRY));
+    };
+    let cursor = match from {
+        From::Cursor(cursor) => cursor,
+        From::Lost(reason) => {
+            watch.lost = Some(reason);
+            EventCursor::Oldest
+        }
     };
     let reader = state.manager().events(cursor);
     let follow = Follow { reader, watch, state: state.clone(), ended: false, _slot: slot };
@@ -108,6 +134,9 @@ impl Follow {
     }
 
     async fn next(&mut self) -> Option<Event> {
+        if let Some(reason) = self.watch.lost.take() {
+            return Some(self.missed(&Missed { event: "missed", count: None, reason: Some(reason) }));
+        }
         while !self.ended {
             let Some(delivery) = self.next_delivery().await else {
                 self.ended = true;
@@ -117,18 +146,28 @@ impl Follow {
             match delivery {
                 Delivery::Missed(count) => {
                     self.check_end().await;
-                    return Some(Event::default().event("missed").data(format!("{{\"count\":{count}}}")));
+                    return Some(self.missed(&Missed { event: "missed", count: Some(count), reason: None }));
                 }
                 Delivery::Event(record) => {
                     if record.submitter != self.watch.submitter || self.watch.only.is_some_and(|only| only != record.task_id) {
                         continue;
                     }
                     self.ended = self.watch.only.is_some() && record.is_last();
-                    return Some(render(&record));
+                    return Some(render(&record, self.epoch()));
                 }
             }
         }
         None
+    }
+
+    fn epoch(&self) -> u64 {
+        self.state.manager().event_epoch()
+    }
+
+    /// Its id stands before the oldest event that is there, so that whoever comes back after it misses nothing twice.
+    fn missed(&self, missed: &Missed) -> Event {
+        let id = event_id(self.epoch(), self.reader.position().saturating_sub(1));
+        written(Event::default().id(id).event("missed"), missed)
     }
 
     /// The task's end may have been among the events that were missed.
@@ -154,23 +193,52 @@ impl Follow {
     }
 }
 
-fn render(record: &EventRecord) -> Event {
+fn render(record: &EventRecord, epoch: u64) -> Event {
     let data = EventData { seq: record.seq, at: record.at, event: record.event() };
-    let event = Event::default().id(record.seq.to_string()).event(record.name());
+    written(Event::default().id(event_id(epoch, record.seq)).event(record.name()), &data)
+}
+
+fn written(event: Event, data: &impl Serialize) -> Event {
     // Events are made of strings, numbers and JSON values: they can always be written.
-    match serde_json::to_string(&data) {
+    match serde_json::to_string(data) {
         Ok(text) => event.data(text),
-        Err(error) => event.data(format!("{{\"seq\":{},\"unwritable\":{}}}", record.seq, serde_json::Value::from(error.to_string()))),
+        Err(error) => event.data(format!("{{\"unwritable\":{}}}", serde_json::Value::from(error.to_string()))),
     }
 }
 
-/// Where to begin: after `Last-Event-ID`, else with the event that `?from=` names.
-fn cursor(uri: &Uri, headers: &HeaderMap) -> Result<Option<EventCursor>, ApiError> {
-    let FromQuery { from } = query(uri)?;
-    if let Some(value) = headers.get("last-event-id") {
-        let number = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-        let wrong = || ApiError::bad("invalid_header", "last-event-id must be the number of an event");
-        return Ok(Some(EventCursor::After(number.ok_or_else(wrong)?)));
+fn event_id(epoch: u64, seq: u64) -> String {
+    format!("{epoch:016x}-{seq}")
+}
+
+/// The epoch, if there is one, and the number of an id.
+fn parse_id(text: &str) -> Option<(Option<u64>, u64)> {
+    match text.split_once('-') {
+        None => Some((None, text.parse().ok()?)),
+        Some((epoch, seq)) if epoch.len() == 16 => Some((Some(u64::from_str_radix(epoch, 16).ok()?), seq.parse().ok()?)),
+        Some(_) => None,
     }
-    Ok(from.map(|from| EventCursor::After(from.saturating_sub(1))))
+}
+
+/// Where to begin: after `Last-Event-ID`, else with the event that `?from=` names; nowhere known after an event that this run of the worker never had.
+fn from(state: &AppState, uri: &Uri, headers: &HeaderMap) -> Result<Option<From>, ApiError> {
+    let FromQuery { from } = query(uri)?;
+    let (epoch, seq) = match headers.get("last-event-id") {
+        Some(value) => {
+            let id = value.to_str().ok().and_then(|text| parse_id(text.trim()));
+            let wrong =
+                "last-event-id must be the `id` of an event as the stream gave it, or the number of an event since the worker's start";
+            id.ok_or_else(|| ApiError::bad("invalid_header", wrong))?
+        }
+        None => match from {
+            None => return Ok(None),
+            Some(from) => (None, from.saturating_sub(1)),
+        },
+    };
+    if epoch.is_some_and(|epoch| epoch != state.manager().event_epoch()) {
+        return Ok(Some(From::Lost("the worker restarted and numbers its events anew")));
+    }
+    if seq >= state.manager().events(EventCursor::Now).position() {
+        return Ok(Some(From::Lost("no event of that number has happened since the worker started")));
+    }
+    Ok(Some(From::Cursor(EventCursor::After(seq))))
 }

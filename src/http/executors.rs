@@ -13,7 +13,7 @@ use super::state::AppState;
 use super::view::ModelList;
 use crate::task::{Dtype, TaskError, TaskExecutor as _, TaskPriority};
 
-/// `GET /v1/executors`: types, operations with JSON Schemas, models, devices, free memory, limits, queue. Everything in it is declared and enforced,
+/// `GET /v1/executors`: types, operations with JSON Schemas, models, devices, free memory, limits, queue, throughput by operation. Everything in it is declared and enforced,
 /// or measured when it was asked for.
 pub(crate) async fn document(State(state): State<AppState>) -> Result<Response, ApiError> {
     let manager = state.manager();
@@ -21,7 +21,9 @@ pub(crate) async fn document(State(state): State<AppState>) -> Result<Response, 
     let unwritable = |error: serde_json::Error| TaskError::internal("the document could not be written", error.to_string());
     let executors = serde_json::to_value(manager.executor().reports()).map_err(unwritable)?;
     let memory = serde_json::to_value(manager.ledger().snapshot()).map_err(unwritable)?;
-    let queue = serde_json::to_value(manager.stats()).map_err(unwritable)?;
+    let stats = manager.stats();
+    let queue = serde_json::to_value(&stats).map_err(unwritable)?;
+    let throughput = serde_json::to_value(&stats.operations).map_err(unwritable)?;
     let dtypes = [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::Bf16, Dtype::I8, Dtype::U8, Dtype::I32, Dtype::U32, Dtype::I64];
     let document = json!({
         "worker": { "name": "tallow", "version": env!("CARGO_PKG_VERSION") },
@@ -31,6 +33,7 @@ pub(crate) async fn document(State(state): State<AppState>) -> Result<Response, 
         "host": (state.options().host_facts)(),
         "memory": memory,
         "queue": queue,
+        "throughput": throughput,
         "draining": state.is_draining(),
         "limits": {
             "body_bytes_max": limits.body_bytes_max,

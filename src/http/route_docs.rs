@@ -24,13 +24,19 @@ const fn param(place: &'static str, name: &'static str, kind: &'static str, what
 }
 
 const ID: Param = param("path", "id", "string", "The id that submit returned.");
-const LAST_EVENT_ID: Param =
-    param("header", "last-event-id", "string", "The number of the last event that was seen; the stream goes on after it.");
+const LAST_EVENT_ID: Param = param(
+    "header",
+    "last-event-id",
+    "string",
+    "The `id` of the last event that was seen; the stream goes on after it. A number alone counts from the worker's start.",
+);
 const OK: Answer = Answer { status: 200, what: "ok", media: &[Media { kind: JSON, schema: None, example: None }] };
 const VIEW: &[Media] = &[json(schema::<TaskView>)];
 const SSE: Answer = Answer {
     status: 200,
-    what: "an event stream: `id` is the event's number, `event` its name, `data` JSON",
+    what: "an event stream: `id` is `<epoch>-<number>`, `event` the event's name, `data` JSON. Numbers count from the worker's start and the epoch \
+        changes with it. Where events are no longer held, `event: missed` comes first with their `count`; after a restart nobody knows it, so `count` \
+        is null and `reason` says why. The stream then goes on from the oldest event that is held",
     media: &[bytes("text/event-stream")],
 };
 
@@ -57,7 +63,12 @@ pub(crate) const DOCS: &[RouteDoc] = &[
             application/vnd.safetensors carries binary parts: its __metadata__.submission is the JSON of the submission, its tensors become the parts.",
         params: &[
             param("query", "wait_ms", "integer", "Hold the answer for the result, up to this long."),
-            param("header", "idempotency-key", "string", "The same key and payload again return the first task's id."),
+            param(
+                "header",
+                "idempotency-key",
+                "string",
+                "The same submission again under the same key returns the first task's id; as `idempotency_key` in the body.",
+            ),
         ],
         body: &[
             example(
@@ -149,7 +160,7 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/events",
         tag: "tasks",
         summary: "Watch all tasks",
-        description: "From now on, or from `from`. A reader that is too slow gets `event: missed` with the number of events it lost.",
+        description: "From now on, or from `from`. A reader that is too slow gets `event: missed` with the number of events it lost; so does one that comes back after a restart, without a number.",
         params: &[LAST_EVENT_ID, param("query", "from", "integer", "Begin at this event number; 0 is the oldest that is kept.")],
         answers: &[SSE],
         refusals: &[429],
@@ -204,7 +215,9 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/executors",
         tag: "worker",
         summary: "What this worker can do",
-        description: "Types, operations with JSON Schemas, models, devices, memory, limits and the queue, measured when asked.",
+        description: "Types, operations with JSON Schemas, models, devices, memory, limits and the queue, measured when asked. `throughput` has one entry \
+            per operation of an executor that has completed a task: sums since the start (tasks, documents, prompt and completion tokens) and rates per \
+            second over the last minute.",
         ..BASE
     },
     RouteDoc { path: "/livez", summary: "The process answers", ..BASE },

@@ -17,7 +17,7 @@ use super::state::AppState;
 use super::tensors;
 use super::view::{Accepted, PartView, TaskLine, TaskPage, TaskView};
 use crate::manager::{StatusKind, TaskFilter, resolve_names};
-use crate::task::{SubmissionSpec, TaskError, TaskExecutor as _, TaskId, TaskType};
+use crate::task::{self, SubmissionSpec, TaskError, TaskExecutor as _, TaskId, TaskType};
 
 /// Largest page of a listing.
 const PAGE_MAX: usize = 1000;
@@ -160,10 +160,8 @@ pub(crate) fn owned(state: &AppState, caller: &Caller, text: &str) -> Result<Tas
 /// An error of a submission; one of a type that nothing serves says which types are served.
 pub(crate) fn unserved(state: &AppState, error: TaskError, task_type: Option<&TaskType>) -> ApiError {
     let (TaskError::UnsupportedTaskType, Some(found)) = (&error, task_type) else { return error.into() };
-    let served = &state.manager().executor().capabilities().supported_types;
-    let served = served.iter().map(TaskType::name).collect::<Vec<_>>().join(", ");
-    let found: String = found.name().chars().take(80).collect();
-    ApiError::from(error).message(format!("found type `{found}`; this worker serves: {served}"))
+    let message = task::unserved(found, &state.manager().executor().capabilities().supported_types);
+    ApiError::from(error).message(message)
 }
 
 /// A refusal of `resolve_names` for one submission, whose field begins with `tasks[0].`: with the position in the caller's batch, or none.

@@ -24,6 +24,8 @@ pub struct Accepted {
     pub labels: BTreeMap<String, String>,
     /// How often a retryable error is tried again.
     pub retries_max: u32,
+    /// Digests of what the submitter sent, by which a repeat under the same key is recognised; only the manager reads them.
+    pub fingerprint: Option<Box<[[u8; 16]]>>,
 }
 
 impl Accepted {
@@ -40,6 +42,7 @@ impl Accepted {
             idempotency_key: submission.idempotency_key,
             labels: submission.labels,
             retries_max: submission.retries_max.unwrap_or(retries_max),
+            fingerprint: None,
         }
     }
 

@@ -130,11 +130,18 @@ pub(super) struct EventHub {
     arrived: Notify,
     closed: AtomicBool,
     clock: Arc<dyn Clock>,
+    epoch: u64,
 }
 
 impl EventHub {
     pub(super) fn new(policy: RingPolicy, clock: Arc<dyn Clock>) -> Self {
-        Self { ring: Mutex::new(Ring::new(policy)), arrived: Notify::new(), closed: AtomicBool::new(false), clock }
+        let ring = Mutex::new(Ring::new(policy));
+        Self { ring, arrived: Notify::new(), closed: AtomicBool::new(false), clock, epoch: rand::random() }
+    }
+
+    /// Drawn when the hub is made: numbers of events mean something only together with it.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Numbers and keeps an event. `bytes` is what it holds beside the ring.

@@ -1,17 +1,24 @@
 //! One key, one task: a submitter that repeats a submission gets the first task's id. Pure.
+//!
+//! A repeat is recognised by what the submitter sent, field by field, before any reference was replaced. Fresh ids of tasks that are submitted together
+//! say nothing about what was sent, so a dependency among them counts by the other task's key, or by its place when it has none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::task::{TaskError, TaskId, TaskPayload};
+use super::references::FROM;
+use crate::task::{Submission, TaskError, TaskId};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
 
-/// What identifies a payload: SHA-256 over its type, its data with sorted keys, and its parts.
-pub type Fingerprint = [u8; 32];
+/// The fields that a repeat may not change, in the order of a fingerprint's digests.
+pub const FIELDS: [&str; 6] = ["type", "data", "parts", "depends_on", "priority", "retries_max"];
+
+/// What identifies a submission: the first 16 bytes of a SHA-256 over each of [`FIELDS`].
+pub type Fingerprint = [[u8; 16]; FIELDS.len()];
 
 /// Keys in use, by submitter.
 #[derive(Default)]
@@ -20,13 +27,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The task that already holds the key, or `None`. Errors: `IdempotencyConflict` when its payload differs.
+    /// The task that already holds the key, or `None`. Errors: `IdempotencyConflict` with the first field that differs.
     pub fn find(&self, submitter: u32, key: &str, fingerprint: &Fingerprint) -> Result<Option<TaskId>, TaskError> {
         // The map's key owns its text; one allocation per keyed submission.
-        match self.keys.get(&(submitter, key.into())) {
-            None => Ok(None),
-            Some((task_id, held)) if held == fingerprint => Ok(Some(*task_id)),
-            Some((task_id, _)) => Err(TaskError::IdempotencyConflict { key: key.into(), existing: *task_id }),
+        let Some((existing, held)) = self.keys.get(&(submitter, key.into())) else { return Ok(None) };
+        let differs = FIELDS.iter().zip(held.iter().zip(fingerprint)).find(|(_, (held, sent))| held != sent);
+        match differs {
+            None => Ok(Some(*existing)),
+            Some((field, _)) => Err(TaskError::IdempotencyConflict { key: key.into(), existing: *existing, differs: (*field).to_owned() }),
         }
     }
 
@@ -49,22 +57,65 @@ pub fn check_key(key: &str) -> Result<(), TaskError> {
     Err(TaskError::invalid("idempotency_key", format!("expected 1 to {KEY_BYTES_MAX} visible ASCII characters")))
 }
 
-/// The fingerprint of a payload. Keys of objects are sorted; numbers count as they are written (`1` and `1.0` differ).
-#[must_use]
-pub fn fingerprint(payload: &TaskPayload) -> Fingerprint {
-    let mut hash = Sha256::new();
-    text(&mut hash, payload.task_type.name());
-    value(&mut hash, &payload.data);
-    for (name, part) in &payload.parts {
-        text(&mut hash, name);
-        text(&mut hash, part.dtype().name());
-        hash.update((part.shape().len() as u64).to_le_bytes());
-        for dim in part.shape() {
-            hash.update((*dim as u64).to_le_bytes());
+/// How the tasks of one submission stand for each other in fingerprints.
+#[derive(Default)]
+pub struct Siblings {
+    names: HashMap<TaskId, String>,
+}
+
+impl Siblings {
+    /// The tasks that are submitted together. Nothing is noted when none of them has a key.
+    #[must_use]
+    pub fn of(batch: &[Submission]) -> Self {
+        if batch.iter().all(|submission| submission.idempotency_key.is_none()) {
+            return Self::default();
         }
-        hash.update(part.bytes());
+        let name = |(at, submission): (usize, &Submission)| {
+            let name = submission.idempotency_key.as_ref().map_or_else(|| format!("task {at}"), |key| format!("key {key}"));
+            (submission.task.id, name)
+        };
+        Self { names: batch.iter().enumerate().map(name).collect() }
     }
-    hash.finalize().into()
+
+    fn name(&self, task_id: TaskId) -> String {
+        self.names.get(&task_id).cloned().unwrap_or_else(|| task_id.to_string())
+    }
+}
+
+/// The fingerprint of a submission as it was sent. Keys of objects are sorted; numbers count as they are written (`1` and `1.0` differ);
+/// `depends_on` is a set. Deadlines, labels and the task's own id are not in it.
+#[must_use]
+pub fn fingerprint(submission: &Submission, siblings: &Siblings) -> Fingerprint {
+    let payload = &submission.task.payload;
+    let retries_max = submission.retries_max.map_or_else(|| "default".to_owned(), |retries_max| retries_max.to_string());
+    [
+        digest(|hash| text(hash, payload.task_type.name())),
+        digest(|hash| value(hash, &payload.data, siblings)),
+        digest(|hash| {
+            for (name, part) in &payload.parts {
+                text(hash, name);
+                text(hash, part.dtype().name());
+                hash.update((part.shape().len() as u64).to_le_bytes());
+                for dim in part.shape() {
+                    hash.update((*dim as u64).to_le_bytes());
+                }
+                hash.update(part.bytes());
+            }
+        }),
+        digest(|hash| {
+            let named: BTreeSet<String> = submission.depends_on.iter().map(|id| siblings.name(*id)).collect();
+            named.iter().for_each(|name| text(hash, name));
+        }),
+        digest(|hash| text(hash, submission.task.priority.name())),
+        digest(|hash| text(hash, &retries_max)),
+    ]
+}
+
+fn digest(write: impl FnOnce(&mut Sha256)) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    write(&mut hash);
+    let whole: [u8; 32] = hash.finalize().into();
+    std::array::from_fn(|at| whole[at])
 }
 
 fn text(hash: &mut Sha256, text: &str) {
@@ -72,7 +123,7 @@ fn text(hash: &mut Sha256, text: &str) {
     hash.update(text.as_bytes());
 }
 
-fn value(hash: &mut Sha256, data: &Value) {
+fn value(hash: &mut Sha256, data: &Value, siblings: &Siblings) {
     match data {
         Value::Null => hash.update([0]),
         Value::Bool(flag) => hash.update([1, u8::from(*flag)]),
@@ -87,7 +138,7 @@ fn value(hash: &mut Sha256, data: &Value) {
         Value::Array(items) => {
             hash.update([4]);
             hash.update((items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| value(hash, item));
+            items.iter().for_each(|item| value(hash, item, siblings));
         }
         Value::Object(fields) => {
             hash.update([5]);
@@ -96,7 +147,10 @@ fn value(hash: &mut Sha256, data: &Value) {
             sorted.sort_unstable_by_key(|(key, _)| *key);
             for (key, field) in sorted {
                 text(hash, key);
-                value(hash, field);
+                match field.as_str().filter(|_| key == FROM).and_then(|id| id.parse().ok()) {
+                    Some(task_id) => text(hash, &siblings.name(task_id)),
+                    None => value(hash, field, siblings),
+                }
             }
         }
     }

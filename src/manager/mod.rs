@@ -1,6 +1,7 @@
 //! Floor 4, the task manager: pure decisions under a thin run loop.
 //!
-//! The pure files (`state`, `queue`, `admission`, `retry`, `retention`, `dependencies`, `references`, `idempotency`, `ring`, `timers`, `histogram`) know no clock,
+//! The pure files (`state`, `queue`, `admission`, `retry`, `retention`, `dependencies`, `references`, `idempotency`, `ring`, `timers`, `histogram`,
+//! `throughput`) know no clock,
 //! lock, chance or I/O. `core` applies them to the table of tasks behind one short lock; `run_loop` takes turns with it and owns the runs; `task_manager`
 //! is the handle. The manager knows executors only as [`crate::task::TaskExecutor`]. Invariants: a terminal status never changes; an outcome counts only for
 //! the attempt that is running; an accepted task ends; what runs holds its claim until the work has returned.
@@ -29,6 +30,7 @@ mod shared;
 pub mod state;
 mod table;
 mod task_manager;
+pub mod throughput;
 pub mod timers;
 mod views;
 
@@ -47,6 +49,7 @@ pub use retry::{MAX_RETRY_COUNT, RetryPolicy};
 pub use run::{METADATA_ATTEMPTS, METADATA_COMPUTE_MS, METADATA_QUEUE_MS};
 pub use shared::{LABEL_BYTES_MAX, LABEL_COUNT_MAX, SUBMITTER_BYTES_MAX};
 pub use task_manager::TaskManager;
+pub use throughput::OperationStats;
 pub use views::{
     DrainReport, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ManagerStats, StatusKind, StatusView, TaskFilter, TaskSummary, Totals, TypeStats,
 };

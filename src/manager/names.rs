@@ -1,8 +1,8 @@
-//! From the JSON form of a batch to submissions: batch-local names become ids. Draws ids and reads the clock, decides nothing else.
+//! From the JSON form of a batch to submissions: batch-local names become ids. Draws ids, decides nothing else.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
 use super::references::{JSON_DEPTH_MAX, field_of};
@@ -13,12 +13,11 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// The longest deadline, in milliseconds: 366 days.
 pub const DEADLINE_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 
-/// Makes submissions of a batch: draws ids, replaces names by them in `depends_on` and in `$from`, counts deadlines from now.
+/// Makes submissions of a batch: draws ids, replaces names by them in `depends_on` and in `$from`.
 ///
 /// Errors: `InvalidPayload` with `tasks[i].` before the field, for a name that is empty, too long, used twice, unknown or the task's own, and for
 /// a deadline beyond [`DEADLINE_MS_MAX`]. Whether ids that are not of this batch exist is checked when the tasks are submitted.
 pub fn resolve_names(specs: Vec<SubmissionSpec>, submitter: &str) -> Result<Vec<Submission>, TaskError> {
-    let now = Utc::now();
     let tasks: Vec<_> = specs.iter().map(|_| TaskId::new()).collect();
     let mut names: HashMap<String, TaskId> = HashMap::new();
     for (at, spec) in specs.iter().enumerate() {
@@ -34,7 +33,7 @@ pub fn resolve_names(specs: Vec<SubmissionSpec>, submitter: &str) -> Result<Vec<
     let mut submissions = Vec::with_capacity(specs.len());
     for (at, spec) in specs.into_iter().enumerate() {
         let scope = Scope { names: &names, own: tasks[at], at };
-        submissions.push(submission(spec, &scope, submitter, now)?);
+        submissions.push(submission(spec, &scope, submitter)?);
     }
     Ok(submissions)
 }
@@ -63,7 +62,7 @@ impl Scope<'_> {
     }
 }
 
-fn submission(spec: SubmissionSpec, scope: &Scope<'_>, submitter: &str, now: chrono::DateTime<Utc>) -> Result<Submission, TaskError> {
+fn submission(spec: SubmissionSpec, scope: &Scope<'_>, submitter: &str) -> Result<Submission, TaskError> {
     let mut data = spec.data;
     rename(&mut data, scope, &mut String::new(), 0)?;
     let mut task = Task::new(spec.task_type, spec.priority, data).with_parts(spec.parts);
@@ -73,7 +72,7 @@ fn submission(spec: SubmissionSpec, scope: &Scope<'_>, submitter: &str, now: chr
         if deadline_ms == 0 || deadline_ms > DEADLINE_MS_MAX {
             return Err(TaskError::invalid(scope.field("deadline_ms"), format!("found {deadline_ms}, allowed are 1 to {DEADLINE_MS_MAX}")));
         }
-        submission.deadline = now.checked_add_signed(TimeDelta::milliseconds(deadline_ms as i64));
+        submission.deadline_in = Some(Duration::from_millis(deadline_ms));
     }
     for (index, name) in spec.depends_on.iter().enumerate() {
         submission.depends_on.push(scope.id(name, &format!("depends_on[{index}]"))?);

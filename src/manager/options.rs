@@ -29,7 +29,8 @@ pub struct ManagerOptions {
     pub running_max: usize,
     /// Runs of one submitter at once; more wait. Default 1,024.
     pub running_per_submitter_max: usize,
-    /// A task that waits this long rises a priority level. Default 10 s, so that even `Low` is at the top after 30 s.
+    /// A task that has waited this long for each level between them is overdue to a higher priority, which then leaves one start in nine to the level of
+    /// that task. Default 10 s, so that even `Low` starts in front of a flood of `Critical` after 30 s.
     pub age_step: Duration,
     /// A task that does not fit may be passed by others for this long; then it reserves. Default 500 ms.
     pub reserve_after: Duration,

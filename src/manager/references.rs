@@ -18,7 +18,7 @@ pub const PATH_STEPS_MAX: usize = 32;
 pub const PATH_STARS_MAX: usize = 4;
 
 /// The key that marks a reference.
-const FROM: &str = "$from";
+pub(super) const FROM: &str = "$from";
 
 /// One reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +222,13 @@ pub fn resolve(
         *place = value;
     }
     Ok(resolved)
+}
+
+/// Writes the task that a reference takes from into the payload it stands in.
+pub(super) fn point_at(data: &mut Value, reference: &Reference) {
+    if let Some(from) = data.pointer_mut(&reference.at).and_then(|object| object.get_mut(FROM)) {
+        *from = reference.from.to_string().into();
+    }
 }
 
 fn take_part(parts: &Parts, name: &str) -> Result<Part, String> {

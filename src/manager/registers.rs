@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::admission::Load;
 use super::histogram::Histogram;
-use super::queue::{ClassFacts, Queue};
-use crate::task::{DeviceClass, ResourceDemand, TaskType};
+use super::queue::{ClassFacts, Queue, Short};
+use crate::resource::Shortage;
+use crate::task::{DeviceClass, ModelDemand, ResourceDemand, TaskType};
 
 /// Types with statistics of their own; further ones share the last entry.
 const TYPE_COUNT_MAX: usize = 1024;
@@ -141,16 +142,14 @@ impl Types {
     }
 }
 
-/// Demands that count as about the same: same type, threads, device, share and model, and host and device bytes within a factor of two.
+/// Demands that differ in their own bytes alone: same threads, device and model, same share under the same bound.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClassKey {
-    type_idx: u16,
-    threads: u8,
+    threads: u32,
     device: DeviceClass,
-    share: Option<Arc<str>>,
-    model: Option<Arc<str>>,
-    host_log2: u8,
-    device_log2: u8,
+    share: Option<(Arc<str>, u64)>,
+    /// What a task lacks depends on whether its model's bytes are booked already, so tasks of different models are not alike.
+    model: Option<ModelDemand>,
 }
 
 /// Demand classes by number.
@@ -164,20 +163,29 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn facts(&self, class: u16) -> ClassFacts {
-        self.facts.get(usize::from(class)).copied().unwrap_or_default()
+    /// Which account a task of this class is short of, in the queue's numbers, and how many bytes of it are free for what tasks of the class ask for
+    /// themselves: what is missing of their model comes first.
+    pub(super) fn short(&self, class: u16, demand: &ResourceDemand, shortage: &Shortage) -> Short {
+        let ClassFacts { share, device, .. } = self.facts.get(usize::from(class)).copied().unwrap_or_default();
+        let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
+        let ResourceDemand { host_bytes, device_bytes, .. } = *demand;
+        let free_beside_model = |own: u64| shortage.free.saturating_sub(shortage.needed.saturating_sub(own));
+        match (shortage.resource.as_str(), share, device) {
+            ("compute threads", ..) => Short::Threads,
+            ("host memory", ..) => Short::Host(free_beside_model(host_bytes)),
+            (_, Some(share), _) if is_share => Short::Share(share, free_beside_model(host_bytes.saturating_add(device_bytes))),
+            (_, _, Some(device)) => Short::Device(device, free_beside_model(device_bytes)),
+            _ => Short::Host(free_beside_model(host_bytes)),
+        }
     }
 
-    pub(super) fn enter(&mut self, type_idx: u16, demand: &ResourceDemand, queue: &mut Queue) -> u16 {
-        let log2 = |bytes: u64| (u64::BITS - bytes.leading_zeros()) as u8;
+    pub(super) fn enter(&mut self, demand: &ResourceDemand, queue: &mut Queue) -> u16 {
+        let share = demand.share.as_ref().map(|share| (&*share.account, share.limit_bytes));
         let same = |key: &ClassKey| {
-            key.type_idx == type_idx
-                && u32::from(key.threads) == demand.threads.min(255)
+            key.threads == demand.threads
                 && key.device == demand.device
-                && key.share.as_deref() == demand.share.as_ref().map(|share| &*share.account)
-                && key.model.as_deref() == demand.model.as_ref().map(|model| &*model.name)
-                && key.host_log2 == log2(demand.host_bytes)
-                && key.device_log2 == log2(demand.device_bytes)
+                && key.share.as_ref().map(|(account, limit_bytes)| (&**account, *limit_bytes)) == share
+                && key.model == demand.model
         };
         if let Some((last, class)) = &self.last
             && same(last)
@@ -185,13 +193,10 @@ impl Classes {
             return *class;
         }
         let key = ClassKey {
-            type_idx,
-            threads: demand.threads.min(255) as u8,
+            threads: demand.threads,
             device: demand.device,
-            share: demand.share.as_ref().map(|share| share.account.clone()),
-            model: demand.model.as_ref().map(|model| model.name.clone()),
-            host_log2: log2(demand.host_bytes),
-            device_log2: log2(demand.device_bytes),
+            share: demand.share.as_ref().map(|share| (share.account.clone(), share.limit_bytes)),
+            model: demand.model.clone(),
         };
         let class = match self.by_key.get(&key) {
             Some(&class) => class,
@@ -210,9 +215,9 @@ impl Classes {
 
     fn facts_of(&mut self, key: &ClassKey) -> ClassFacts {
         let shares = &mut self.shares;
-        let share = key.share.clone().map(|share| {
+        let share = key.share.clone().map(|(account, _)| {
             let next = shares.len() as u32;
-            *shares.entry(share).or_insert(next)
+            *shares.entry(account).or_insert(next)
         });
         let devices = &mut self.devices;
         let device = (key.device != DeviceClass::Host).then(|| {

@@ -13,8 +13,12 @@ use super::core::{RunEnd, RunKey, Settled, Start, outcome_bytes};
 use super::events::{EventHub, EventKind};
 use super::options::ns;
 use super::shared::Shared;
+use super::throughput::Work;
 use crate::resource::panic_error;
-use crate::task::{CancelHandle, Part, Parts, TaskContext, TaskError, TaskExecutor, TaskId, TaskResult, TaskSink, json_bytes};
+use crate::task::{
+    CancelHandle, METADATA_EXECUTOR, METADATA_OPERATION, Part, Parts, TaskContext, TaskError, TaskExecutor, TaskId, TaskResult, TaskSink,
+    WorkUnit, json_bytes,
+};
 
 /// Metadata key: milliseconds between acceptance and the start of the last attempt.
 pub const METADATA_QUEUE_MS: &str = "queue_ms";
@@ -23,6 +27,8 @@ pub const METADATA_COMPUTE_MS: &str = "compute_ms";
 /// Metadata key: how many attempts were made.
 pub const METADATA_ATTEMPTS: &str = "attempts";
 
+/// The executor of a result that names none, as its report calls it.
+const EXECUTOR_UNNAMED: &str = "executor";
 /// Longest progress message that is kept, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -37,13 +43,26 @@ pub(super) async fn run<E: TaskExecutor>(shared: Arc<Shared<E>>, start: Start) {
         cancel: start.cancel.clone(),
         parts: Mutex::default(),
         chunk_count: AtomicU64::new(0),
+        documents: AtomicU64::new(0),
+        prompt_tokens: AtomicU64::new(0),
+        completion_tokens: AtomicU64::new(0),
     });
+    let body = start.body.clone();
     let (mut result, panicked) = execute(&shared, start, &sink).await;
     let bytes = result.as_mut().map_or(0, |(result, parts)| outcome_bytes(result, parts));
+    let named = |result: &TaskResult, key: &str| result.metadata.get(key).and_then(|name| name.as_str().map(str::to_owned));
+    let done = result.as_ref().ok().map(|(result, _)| {
+        let executor = named(result, METADATA_EXECUTOR).unwrap_or_else(|| EXECUTOR_UNNAMED.to_owned());
+        let operation = named(result, METADATA_OPERATION).unwrap_or_else(|| body.task.payload.task_type.name().to_owned());
+        (executor, operation)
+    });
     let end = RunEnd { result, panicked, bytes, jitter: rand::random() };
     let settled = {
         let mut core = shared.core.lock();
         let settled = core.run_ended(guard.key, end);
+        if let Some((executor, operation)) = done.filter(|_| settled != Settled::Stale) {
+            core.worked(&executor, &operation, sink.work());
+        }
         core.settle();
         settled
     };
@@ -63,6 +82,9 @@ type Outcome = (Result<(TaskResult, Parts), TaskError>, bool);
 
 async fn execute<E: TaskExecutor>(shared: &Shared<E>, start: Start, sink: &Arc<RunSink>) -> Outcome {
     let clock = &shared.options.clock;
+    if let Some(error) = over_before(&start, clock.now_ns()) {
+        return (Err(error), false);
+    }
     let (cancel, queue_ns, started_ns, attempt) = (start.cancel.clone(), start.queue_ns, start.key.started_ns, start.key.attempt);
     let deadline = start.deadline_ns.map(|at_ns| Instant::now() + Duration::from_nanos(at_ns.saturating_sub(clock.now_ns())));
     let task = start.resolved.clone();
@@ -99,6 +121,15 @@ async fn execute<E: TaskExecutor>(shared: &Shared<E>, start: Start, sink: &Arc<R
     }
 }
 
+/// Why a run must not call the executor any more: between the decision to start it and its first poll it was stopped, or its deadline passed.
+fn over_before(start: &Start, now_ns: u64) -> Option<TaskError> {
+    if start.cancel.is_cancelled() {
+        return Some(start.cancel.cause());
+    }
+    start.deadline_ns.filter(|at_ns| *at_ns <= now_ns)?;
+    Some(TaskError::DeadlineExceeded { deadline: start.body.deadline.unwrap_or_default() })
+}
+
 /// Frees the run's place when its future is gone, and reports it as failed if it was dropped before its end (its runtime stopped).
 struct RunGuard<E: TaskExecutor> {
     shared: Arc<Shared<E>>,
@@ -131,9 +162,23 @@ struct RunSink {
     cancel: CancelHandle,
     parts: Mutex<Parts>,
     chunk_count: AtomicU64,
+    documents: AtomicU64,
+    prompt_tokens: AtomicU64,
+    completion_tokens: AtomicU64,
 }
 
 impl RunSink {
+    /// What the run has counted, as one task.
+    fn work(&self) -> Work {
+        let counted = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Work {
+            tasks: 1,
+            documents: counted(&self.documents),
+            prompt_tokens: counted(&self.prompt_tokens),
+            completion_tokens: counted(&self.completion_tokens),
+        }
+    }
+
     fn publish(&self, kind: EventKind, bytes: u64) {
         if !self.cancel.is_cancelled() {
             self.hub.publish(self.clock.now_ns(), (self.task_id, &self.submitter), kind, bytes);
@@ -156,5 +201,14 @@ impl TaskSink for RunSink {
 
     fn part(&self, name: &str, part: Part) {
         self.parts.lock().insert(name.to_owned(), part);
+    }
+
+    fn worked(&self, unit: WorkUnit, amount: u64) {
+        let counter = match unit {
+            WorkUnit::Documents => &self.documents,
+            WorkUnit::PromptTokens => &self.prompt_tokens,
+            WorkUnit::CompletionTokens => &self.completion_tokens,
+        };
+        counter.fetch_add(amount, Ordering::Relaxed);
     }
 }

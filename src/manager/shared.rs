@@ -9,10 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::clock::Clock;
 use super::core::{Core, Needs, Ready, Replay, Resolve, Resolved};
 use super::events::EventHub;
 use super::handlers::Feed;
-use super::options::{ManagerOptions, default_ledger};
+use super::idempotency::{Fingerprint, Siblings};
+use super::options::{ManagerOptions, default_ledger, ns};
 use super::references::{self, Reference};
 use super::retry::MAX_RETRY_COUNT;
 use super::ring::RingPolicy;
@@ -130,7 +132,8 @@ impl<E: TaskExecutor> Shared<E> {
         }
         let tasks = kept.into_iter().map(|replayed| {
             let task = &replayed.accepted.task;
-            let fingerprint = replayed.accepted.idempotency_key.as_ref().map(|_| idempotency::fingerprint(&task.payload));
+            let digests = replayed.accepted.fingerprint.as_deref();
+            let fingerprint = digests.and_then(|digests| Fingerprint::try_from(digests).ok());
             let needs = references::scan(task).and_then(|scan| {
                 let waits = replayed.outcome.is_some() || !scan.references.is_empty();
                 let prepared = if waits { Prepared::default() } else { self.prepare(task)? };
@@ -145,15 +148,15 @@ impl<E: TaskExecutor> Shared<E> {
         core.open_tasks() > 0
     }
 
-    /// Checks and prepares a submission on the caller's thread.
-    pub(super) fn ready(&self, mut submission: Submission) -> Result<Ready, TaskError> {
+    /// Checks and prepares a submission on the caller's thread. `siblings` are the tasks it comes with.
+    pub(super) fn ready(&self, mut submission: Submission, siblings: &Siblings) -> Result<Ready, TaskError> {
         check_conditions(&submission)?;
         let task = &submission.task;
         if !task.payload.task_type.is_valid() {
             return Err(TaskError::invalid("type", "a custom task type is 1 to 64 characters of a-z, 0-9, `_` and `-`"));
         }
         let scan = references::scan(task)?;
-        let fingerprint = submission.idempotency_key.as_ref().map(|_| idempotency::fingerprint(&task.payload));
+        let fingerprint = submission.idempotency_key.as_ref().map(|_| idempotency::fingerprint(&submission, siblings));
         let prepared = if scan.references.is_empty() {
             self.prepare(task)?
         } else {
@@ -163,7 +166,7 @@ impl<E: TaskExecutor> Shared<E> {
         };
         let named = std::mem::take(&mut submission.depends_on);
         submission.depends_on = dependencies::merge(submission.task.id, named, scan.references.iter().map(|reference| reference.from))?;
-        let deadline_ns = submission.deadline.map(|deadline| self.options.clock.moment(deadline));
+        let deadline_ns = deadline(self.options.clock.as_ref(), &mut submission);
         let retries_default = self.options.retries_default.min(MAX_RETRY_COUNT);
         Ok(Ready { submission, bytes: scan.bytes, references: scan.references, prepared, fingerprint, deadline_ns, retries_default })
     }
@@ -216,6 +219,17 @@ impl<E> Drop for Checking<E> {
     fn drop(&mut self) {
         self.shared.core.lock().end_check(self.bytes);
     }
+}
+
+/// The moment at which a submission expires; writes the wall time of it into the submission, for those who are shown it.
+fn deadline(clock: &dyn Clock, submission: &mut Submission) -> Option<u64> {
+    let by_wall_ns = submission.deadline.map(|deadline| clock.moment(deadline));
+    let within_ns = submission.deadline_in.take().map(|within| clock.now_ns().saturating_add(ns(within)));
+    let at_ns = by_wall_ns.into_iter().chain(within_ns).min()?;
+    if by_wall_ns != Some(at_ns) {
+        submission.deadline = Some(clock.wall(at_ns));
+    }
+    Some(at_ns)
 }
 
 /// The bounds of a submission's own fields.

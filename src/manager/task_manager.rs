@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::core::{Core, Mode, Ready, Wait, at_position};
 use super::events::{EventCursor, EventReader};
 use super::handlers::{self, FeedCounts};
+use super::idempotency::Siblings;
 use super::large::{is_large, payload_bytes};
 use super::options::ManagerOptions;
 use super::shared::Shared;
@@ -59,12 +60,10 @@ impl<E: TaskExecutor> TaskManager<E> {
     /// dependency that this submitter has not submitted.
     pub async fn submit(&self, submission: Submission) -> Result<TaskId, TaskError> {
         self.shared.ensure_started()?;
-        let ready = match is_large(std::slice::from_ref(&submission)) {
-            false => self.shared.ready(submission),
-            true => {
-                let bytes = payload_bytes(std::slice::from_ref(&submission));
-                self.shared.beside(bytes, move |shared| shared.ready(submission)).await.and_then(|ready| ready)
-            }
+        let alone = Siblings::default();
+        let ready = match is_large(std::slice::from_ref(&submission)).then(|| payload_bytes(std::slice::from_ref(&submission))) {
+            None => self.shared.ready(submission, &alone),
+            Some(bytes) => self.shared.beside(bytes, move |shared| shared.ready(submission, &alone)).await.flatten(),
         };
         let accepted = ready.and_then(|ready| {
             let mut core = self.shared.core.lock();
@@ -84,7 +83,7 @@ impl<E: TaskExecutor> TaskManager<E> {
         let count = submissions.len();
         let ready = match self.shared.ensure_started() {
             // What has no room any more is refused task by task below.
-            Ok(()) => self.all_ready(submissions, |core, bytes| core.room_of(bytes)).await,
+            Ok(()) => self.all_ready(submissions, Siblings::default(), |core, bytes| core.room_of(bytes)).await,
             Err(error) => Err(error),
         };
         let ready = ready.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect());
@@ -107,12 +106,14 @@ impl<E: TaskExecutor> TaskManager<E> {
         }
     }
 
-    /// Accepts all tasks or none: a graph, in which tasks may depend on each other in any order.
+    /// Accepts all tasks or none: a graph, in which tasks may depend on each other in any order. A graph whose tasks have idempotency keys can be
+    /// repeated under fresh ids: what is known already is answered with its id, and what is new may depend on it.
     ///
     /// Errors: the first task's error, with `tasks[i].` before its field; `InvalidPayload` for a circle. Then nothing is kept.
     pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<TaskId>, TaskError> {
         self.shared.ensure_started()?;
-        let ready = self.all_ready(submissions, |_core, bytes| bytes).await.and_then(|ready| {
+        let siblings = Siblings::of(&submissions);
+        let ready = self.all_ready(submissions, siblings, |_core, bytes| bytes).await.and_then(|ready| {
             let placed = ready.into_iter().enumerate().map(|(at, ready)| ready.map_err(|error| at_position(error, at)));
             placed.collect::<Result<Vec<_>, _>>()
         });
@@ -127,10 +128,11 @@ impl<E: TaskExecutor> TaskManager<E> {
     async fn all_ready(
         &self,
         submissions: Vec<Submission>,
+        siblings: Siblings,
         counted: impl FnOnce(&Core, u64) -> u64,
     ) -> Result<Vec<Result<Ready, TaskError>>, TaskError> {
-        let ready = |shared: &Shared<E>, submissions: Vec<Submission>| {
-            submissions.into_iter().map(|submission| shared.ready(submission)).collect::<Vec<_>>()
+        let ready = move |shared: &Shared<E>, submissions: Vec<Submission>| {
+            submissions.into_iter().map(|submission| shared.ready(submission, &siblings)).collect::<Vec<_>>()
         };
         if !is_large(&submissions) {
             return Ok(ready(&self.shared, submissions));
@@ -290,6 +292,12 @@ impl<E: TaskExecutor> TaskManager<E> {
     #[must_use]
     pub fn events(&self, from: EventCursor) -> EventReader {
         self.shared.hub.reader(from)
+    }
+
+    /// What tells this manager's event numbers from those of another one, such as the one before a restart: a number drawn when it was made.
+    #[must_use]
+    pub fn event_epoch(&self) -> u64 {
+        self.shared.hub.epoch()
     }
 
     /// Adds a listener, which gets events from now on through a feed of its own: a slow one loses events and holds up nothing.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::state::Phase;
+use super::throughput::OperationStats;
 use crate::task::{TaskId, TaskPriority, TaskStatus, TaskType};
 
 /// Entries of a listing when the filter names no limit.
@@ -200,6 +201,9 @@ pub struct ManagerStats {
     pub drain_per_s: f64,
     /// By task type.
     pub types: Vec<TypeStats>,
+    /// What each operation of each executor has done, and at which rate; no part of the JSON, where it has a place of its own.
+    #[serde(skip)]
+    pub operations: Vec<OperationStats>,
     /// The number the next event will get, minus one.
     pub events_published: u64,
     /// Events that handlers missed because they were slow.

@@ -101,6 +101,26 @@ fn tasks(text: &mut Exposition, stats: &ManagerStats) {
             text.sample("tallow_tasks_total", &[("type", &kind.task_type), ("outcome", outcome)], count as f64);
         }
     }
+    text.head(
+        "tallow_tokens_total",
+        "counter",
+        "tokens of completed tasks, as far as executors count them, by executor, operation and kind",
+    );
+    for done in &stats.operations {
+        for (kind, count) in [("prompt", done.prompt_tokens), ("completion", done.completion_tokens)] {
+            let labels = [("executor", &*done.executor), ("operation", &done.operation), ("kind", kind)];
+            text.sample("tallow_tokens_total", &labels, count as f64);
+        }
+    }
+    text.head(
+        "tallow_documents_total",
+        "counter",
+        "documents of completed tasks, as far as executors count them, by executor and operation",
+    );
+    for done in &stats.operations {
+        let labels = [("executor", &*done.executor), ("operation", &*done.operation)];
+        text.sample("tallow_documents_total", &labels, done.documents as f64);
+    }
     text.head("tallow_task_queue_seconds", "histogram", "time between acceptance and the start of the last attempt");
     for kind in &stats.types {
         text.histogram("tallow_task_queue_seconds", ("type", &kind.task_type), &kind.queue_seconds);

@@ -54,6 +54,24 @@ fn every_sample_has_a_head_and_a_number() {
 }
 
 #[test]
+fn tokens_and_documents_are_told_by_executor_operation_and_kind() {
+    let budget = Budget::new(&BudgetLimits { host_bytes: 1 << 20, threads: 2, devices: Default::default() });
+    let mut stats = TaskManager::new(Nothing(ExecutorCapabilities::default())).stats();
+    let mut throughput = crate::manager::throughput::Throughput::default();
+    let work = crate::manager::throughput::Work { tasks: 1, documents: 3, prompt_tokens: 40, completion_tokens: 10 };
+    throughput.count("inference", "generate", work, 0);
+    stats.operations = throughput.stats(0);
+    let text = Metrics::new().render(&stats, &budget);
+    for line in [
+        r#"tallow_tokens_total{executor="inference",operation="generate",kind="prompt"} 40"#,
+        r#"tallow_tokens_total{executor="inference",operation="generate",kind="completion"} 10"#,
+        r#"tallow_documents_total{executor="inference",operation="generate"} 3"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn series_are_bounded() {
     let metrics = Metrics::new();
     for idx in 0..CALL_SERIES_MAX + 50 {

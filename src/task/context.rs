@@ -12,6 +12,18 @@ use super::{Part, Parts, Task, TaskError, TaskExecutor, TaskResult};
 /// Parts up to this size together are inlined as base64 by a direct `execute`; larger ones are refused.
 pub const INLINE_PARTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// What a running task may count of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkUnit {
+    /// Texts and other documents that were worked on.
+    Documents,
+    /// Tokens that were read, special tokens included.
+    PromptTokens,
+    /// Tokens that were made.
+    CompletionTokens,
+}
+
 /// Takes what a running task tells before its end. Calls never block.
 pub trait TaskSink: Send + Sync + 'static {
     /// Share of the work done, 0.0 to 1.0.
@@ -20,6 +32,8 @@ pub trait TaskSink: Send + Sync + 'static {
     fn chunk(&self, data: serde_json::Value);
     /// A binary part of the answer; committed together with the result.
     fn part(&self, name: &str, part: Part);
+    /// Work that was done. Counts when the task completes; a sink that keeps no figures drops it.
+    fn worked(&self, _unit: WorkUnit, _amount: u64) {}
 }
 
 /// Stops a run: cloned freely, cancelled once, and the first cause is kept.

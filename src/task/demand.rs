@@ -32,7 +32,7 @@ pub struct MemoryShare {
 }
 
 /// A model that a task needs in memory. Its bytes are booked once, however many claims name it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelDemand {
     /// Whose model it is: the same name may mean another model elsewhere.
     pub owner: u64,

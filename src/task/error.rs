@@ -101,12 +101,17 @@ pub enum TaskError {
         reason: String,
     },
     /// The idempotency key belongs to a different task.
-    #[error("idempotency key `{key}` was used for a different payload by task {existing}")]
+    #[error(
+        "idempotency key `{key}` belongs to task {existing}, which was submitted with another `{differs}`: repeat that submission as it was, or use a new key"
+    )]
     IdempotencyConflict {
         /// The key.
         key: String,
         /// The task that holds it.
         existing: TaskId,
+        /// The first field that differs: `type`, `data`, `parts`, `depends_on`, `priority` or `retries_max`.
+        #[serde(default)]
+        differs: String,
     },
     /// A task that this one depends on did not complete.
     #[error("dependency {dependency} did not complete: {reason}")]

@@ -214,7 +214,7 @@ pub struct EmbedResult {
     pub usage: Usage,
 }
 
-/// Compares texts by the cosine of their vectors.
+/// Compares texts by the cosine of their vectors. The model's default prompt, if it has one, is put before each of them, as `embed` does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SimilarityRequest {

@@ -129,7 +129,7 @@ impl TaskStatus {
     }
 }
 
-/// Order in the queue; a waiting task rises a level after a bounded time.
+/// Order in the queue: the highest first. A level whose tasks have waited too long gets a share of the starts, so none starves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -200,6 +200,10 @@ impl TaskType {
 
 /// Metadata key: how many of a task's items failed while the others succeeded.
 pub const METADATA_FAILED_COUNT: &str = "failed_count";
+/// Metadata key: the executor that did the work, by the name under which it is registered.
+pub const METADATA_EXECUTOR: &str = "executor";
+/// Metadata key: the operation that was done.
+pub const METADATA_OPERATION: &str = "operation";
 
 /// What a completed task gives back. Large arrays are kept beside it as parts, by task id.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! A task with everything the manager needs to know beside it, and the JSON form in which outsiders send one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,19 @@ pub struct Submission {
     pub task: Task,
     /// Whose share of the worker it uses; empty for the in-process default submitter.
     pub submitter: String,
-    /// Expired work never starts; running work is cancelled when this passes.
+    /// Expired work never starts; running work is cancelled when this passes. Counted from the wall clock at admission; later steps of that
+    /// clock move nothing.
     pub deadline: Option<DateTime<Utc>>,
+    /// The same as a time from acceptance on, whatever the wall clock shows; with both, the earlier one holds.
+    pub deadline_in: Option<Duration>,
     /// Tasks that must complete first. References in the data (`{"$from": id, ...}`) add to this list.
     pub depends_on: Vec<TaskId>,
-    /// Submitting the same key and payload again returns the first task's id; scoped by submitter.
+    /// Submitting the same again under the same key returns the first task's id and creates nothing; scoped by submitter.
+    ///
+    /// What has to be the same is what decides what the task does: type, data, parts, `depends_on` (as a set), priority and `retries_max`, as they
+    /// were sent. Where one of them differs, the submission is refused and the error names it. Deadlines, labels and the task's own id may differ;
+    /// the first submission's stay. Among tasks that are submitted together, a dependency counts by the other task's key, so a graph whose tasks all
+    /// have keys can be repeated under fresh ids, whole or in part; a task without a key is created anew with each repeat.
     pub idempotency_key: Option<String>,
     /// Free labels for listing.
     pub labels: BTreeMap<String, String>,
@@ -35,6 +44,7 @@ impl Submission {
             task,
             submitter: String::new(),
             deadline: None,
+            deadline_in: None,
             depends_on: Vec::new(),
             idempotency_key: None,
             labels: BTreeMap::new(),
@@ -53,6 +63,13 @@ impl Submission {
     #[must_use]
     pub fn deadline(mut self, deadline: DateTime<Utc>) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the deadline as a time from acceptance on.
+    #[must_use]
+    pub fn deadline_in(mut self, within: Duration) -> Self {
+        self.deadline_in = Some(within);
         self
     }
 
@@ -119,7 +136,9 @@ pub struct SubmissionSpec {
     /// Names (of this batch) or ids of tasks that must complete first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
-    /// Submitting the same key and payload again returns the first task's id.
+    /// Submitting the same again under the same key returns the first task's id. Type, data, parts, depends_on, priority and retries_max have to be
+    /// as they were, else the submission is refused and the error's `differs` names the field; name, labels and deadline may differ. In a batch that
+    /// is repeated, tasks refer to each other by name as before; a task without a key is created anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// Free labels for listing.

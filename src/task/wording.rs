@@ -1,4 +1,6 @@
-//! What a parser says of outside data, in plain words. Pure.
+//! What is said of outside data, in plain words. Pure.
+
+use super::TaskType;
 
 /// Longest word from outside that is repeated, in characters.
 const FOUND_CHARS_MAX: usize = 80;
@@ -31,6 +33,14 @@ pub fn plainly(message: &str) -> String {
     let place = pieces.last().copied().filter(|_| pieces.len() > 1).unwrap_or_default();
     let shown: String = found.chars().take(FOUND_CHARS_MAX).collect();
     format!("found `{shown}`; allowed: {}{place}", words.join(", "))
+}
+
+/// The message of [`TaskError::UnsupportedTaskType`](super::TaskError::UnsupportedTaskType) with the type that was found and those that are served.
+#[must_use]
+pub fn unserved(found: &TaskType, served: &[TaskType]) -> String {
+    let found: String = found.name().chars().take(FOUND_CHARS_MAX).collect();
+    let served = served.iter().map(TaskType::name).collect::<Vec<_>>().join(", ");
+    format!("found type `{found}`; this worker serves: {served}")
 }
 
 fn without_types(message: &str) -> String {

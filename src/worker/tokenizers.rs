@@ -1,17 +1,18 @@
 //! Lends the tokenizers of models to text processing, which knows no model.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tallow_models::encoder::EncoderPlan;
 use tallow_models::source::{SourceOptions, resolve};
 use tallow_models::text::TextTokenizer as FileTokenizer;
-use tallow_models::{BuiltinEmbedder, Embedder as _, Sequence, builtin};
+use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, builtin};
 
 use crate::shelf::{find_error, incomplete_error, task_error};
-use crate::task::TaskError;
 use crate::task::text::{ModelToken, TextTokenizer, TokenizerSource};
+use crate::task::{CancelHandle, TaskError};
 
 /// Tokenizers that stay loaded; the one that was asked for longest ago goes first. Each holds a vocabulary, some tens of MB at most.
 const TOKENIZERS_MAX: usize = 4;
@@ -35,10 +36,9 @@ impl ModelTokenizers {
         if name == builtin::NAME {
             return Ok(Lent { name: name.to_owned(), kind: Kind::Builtin(Box::new(BuiltinEmbedder::load().map_err(failed)?)) });
         }
-        // Letters keep their case here: offsets point into the text as it was given.
-        let read = |plan: EncoderPlan| FileTokenizer::read(plan.transformer_folder(), false, plan.config.vocab);
         let found = resolve(name, &self.source).map_err(|error| find_error(name, error, &self.source))?;
-        let tokenizer = EncoderPlan::read(&found.folder).and_then(read).map_err(|error| incomplete_error(&found, error, &self.source))?;
+        let tokenizer = EncoderPlan::read(&found.folder).and_then(|plan| plan.tokenizer());
+        let tokenizer = tokenizer.map_err(|error| incomplete_error(&found, error, &self.source))?;
         Ok(Lent { name: name.to_owned(), kind: Kind::File(Box::new(tokenizer)) })
     }
 }
@@ -83,12 +83,21 @@ enum Kind {
 }
 
 impl Lent {
-    fn sequence(&self, text: &str) -> Result<Sequence, TaskError> {
-        let sequence = match &self.kind {
-            Kind::Builtin(embedder) => embedder.tokenize("", text),
-            Kind::File(tokenizer) => tokenizer.tokenize("", text),
+    fn each_token(&self, text: &str, cancel: &CancelHandle, mut take: impl FnMut(u32, Range<usize>)) -> Result<(), TaskError> {
+        cancel.check()?;
+        let stop = || cancel.is_cancelled();
+        let done = match &self.kind {
+            Kind::File(tokenizer) => tokenizer.each_token(text, &stop, take),
+            Kind::Builtin(embedder) => embedder.tokenize("", text).map(|sequence| {
+                let tokens = sequence.ids.into_iter().zip(sequence.offsets).take(sequence.content.end).skip(sequence.content.start);
+                tokens.for_each(|(id, bytes)| take(id, bytes));
+            }),
         };
-        sequence.map_err(|error| task_error(&self.name, error))
+        done.map_err(|error| match error {
+            ModelError::Stopped => cancel.cause(),
+            ModelError::Input { reason } => TaskError::invalid("text", reason),
+            other => task_error(&self.name, other),
+        })
     }
 }
 
@@ -97,14 +106,92 @@ impl TextTokenizer for Lent {
         &self.name
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<ModelToken>, TaskError> {
-        let sequence = self.sequence(text)?;
-        let content = sequence.content;
-        let tokens = sequence.ids.iter().zip(&sequence.offsets).take(content.end).skip(content.start);
-        Ok(tokens.map(|(&id, bytes)| ModelToken { id, bytes: bytes.clone() }).collect())
+    fn tokens(&self, text: &str, cancel: &CancelHandle) -> Result<Vec<ModelToken>, TaskError> {
+        let mut tokens = Vec::new();
+        self.each_token(text, cancel, |id, bytes| tokens.push(ModelToken { id, bytes }))?;
+        Ok(tokens)
     }
 
-    fn count(&self, text: &str) -> Result<usize, TaskError> {
-        self.sequence(text).map(|sequence| sequence.content.len())
+    fn count(&self, text: &str, cancel: &CancelHandle) -> Result<usize, TaskError> {
+        let mut count = 0;
+        self.each_token(text, cancel, |_, _| count += 1)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::executor::{TextOptions, TextProcessingExecutor};
+    use crate::resource::ComputePool;
+    use crate::task::{Task, TaskExecutor as _, TaskPriority, TaskType};
+
+    fn fixtures() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures")
+    }
+
+    fn lender(folder: PathBuf) -> ModelTokenizers {
+        ModelTokenizers::new(SourceOptions { model_dirs: vec![folder], ..SourceOptions::default() }, "tiny-bert".into())
+    }
+
+    fn run(data: Value) -> Result<Value, TaskError> {
+        let options = TextOptions { tokenizers: Some(Arc::new(lender(fixtures()))), ..TextOptions::default() };
+        let executor = TextProcessingExecutor::with_options(ComputePool::new(1)?, options);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let task = Task::new(TaskType::TextProcessing, TaskPriority::Normal, data);
+        runtime.block_on(executor.execute(&task)).map(|result| result.output)
+    }
+
+    #[test]
+    fn the_switches_of_a_models_files_count_and_places_point_into_the_text() {
+        let golden: Value = serde_json::from_slice(&std::fs::read(fixtures().join("token_golden.json")).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m");
+        std::fs::create_dir(&model).unwrap();
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(fixtures().join("heads/roberta-mlm").join(file), model.join(file)).unwrap();
+        }
+        std::fs::write(model.join("model.safetensors"), "").unwrap();
+        for (name, lower) in [("roberta-mlm", false), ("roberta-mlm, lowered", true)] {
+            let switches = json!({ "max_seq_length": 40, "do_lower_case": lower });
+            std::fs::write(model.join("sentence_bert_config.json"), switches.to_string()).unwrap();
+            let tokenizer = lender(folder.path().to_owned()).tokenizer(Some("m")).unwrap();
+            for (text, expected) in golden["texts"].as_array().unwrap().iter().zip(golden["tokens"][name].as_array().unwrap()) {
+                let text = text.as_str().unwrap();
+                let expected: Vec<(u32, usize, usize)> = serde_json::from_value(expected.clone()).unwrap();
+                let expected: Vec<ModelToken> = expected.iter().map(|&(id, start, end)| ModelToken { id, bytes: start..end }).collect();
+                let found = tokenizer.tokens(text, &CancelHandle::default()).unwrap();
+                assert_eq!(found, expected[1..expected.len() - 1], "{name}, {text:?}");
+                assert_eq!(tokenizer.count(text, &CancelHandle::default()).unwrap(), found.len(), "{name}, {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_texts_are_counted_and_a_refusal_names_the_field_of_the_request() {
+        let long = "the cat sits outside ".repeat(250_000);
+        assert!(long.len() > 5 << 20);
+        let counted = run(json!({ "operation": "count_tokens", "text": long })).unwrap();
+        assert_eq!(counted["count"], 1_000_000);
+        let stretch = "x".repeat((4 << 20) + 1);
+        let refused = run(json!({ "operation": "count_tokens", "text": stretch })).unwrap_err().to_string();
+        assert!(refused.contains("`text`") && refused.contains("split the text"), "{refused}");
+        let refused = run(json!({ "operation": "tokenize", "unit": "model", "texts": ["x", stretch] })).unwrap_err().to_string();
+        assert!(refused.contains("`texts[1]`"), "{refused}");
+    }
+
+    #[test]
+    fn a_cancelled_task_gets_no_tokens() {
+        let cancel = CancelHandle::default();
+        cancel.cancel(TaskError::Cancelled { reason: "no longer wanted".into() });
+        for model in ["tiny-bert", "builtin"] {
+            let tokenizer = lender(fixtures()).tokenizer(Some(model)).unwrap();
+            let refused = tokenizer.count("the cat", &cancel);
+            assert_eq!(refused, Err(TaskError::Cancelled { reason: "no longer wanted".into() }), "{model}");
+        }
     }
 }

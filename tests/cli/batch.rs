@@ -59,6 +59,23 @@ fn answers_keep_the_order_of_the_lines_and_bad_lines_are_named_while_the_rest_is
 }
 
 #[test]
+fn a_type_that_nothing_serves_is_told_with_those_that_are_served() {
+    let home = Home::new();
+    let tasks = [json!({ "type": "storage", "data": {} }).to_string(), json!({ "type": { "custom": "odd" }, "data": {} }).to_string()];
+    let file = home.file("tasks.jsonl", tasks.join("\n"));
+    let run = |extra: &[&str]| home.run(["run", file.to_str().expect("text")].iter().chain(extra)).exits(6).stdout;
+    let answers = run(&["-o", "-"]);
+    for told in [run(&[]), answers.clone()] {
+        for part in
+            ["found type `storage`; this worker serves: ", "found type `odd`; this worker serves: ", "text_processing", "model_inference"]
+        {
+            assert!(told.contains(part), "{part} is missing in:\n{told}");
+        }
+    }
+    assert_eq!(answers.matches("unsupported_task_type").count(), 2, "{answers}");
+}
+
+#[test]
 fn a_run_that_was_interrupted_resumes_where_it_stopped() {
     let home = Home::new();
     let chunk = json!({ "name": "pieces", "type": "text_processing", "data": { "operation": "reverse", "text": "abc def" } }).to_string();

@@ -176,7 +176,7 @@ fn mistakes_of_a_first_day_are_answered_with_what_to_do() {
     home.file("page.html", "<p>");
     let cases: [(&[&str], i32, &[&str]); 12] = [
         (&["embed", "-f", "absent.txt"], 3, &["absent.txt"]),
-        (&["embed", "x", "--model", "no/such"], 3, &["no/such", "tallow models pull no/such"]),
+        (&["embed", "x", "--model", "no/such"], 3, &["no/such", "the hub is switched off", "HF_HUB_OFFLINE"]),
         (&["embed", "x", "-o", "out.csv"], 2, &["out.csv", ".npy or .jsonl"]),
         (&["rerank", "the cat", "a man"], 1, &["offers embed"]),
         (&["serve", "--listen", &address], 1, &[&address, "--listen 127.0.0.1:0"]),

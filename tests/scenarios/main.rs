@@ -13,3 +13,4 @@ mod memory;
 mod models;
 mod storms;
 mod support;
+mod throughput;

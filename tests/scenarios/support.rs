@@ -36,7 +36,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Waits for something that must happen; fails when it takes longer than any scenario may.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(120);
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_elapsed| panic!("never happened: {what}"))
 }
 
@@ -179,9 +179,10 @@ impl TaskExecutor for Holder {
     }
 }
 
-/// An executor made of a function: `work` runs as the task, alone on a runtime thread, and claims one compute thread.
+/// An executor made of a function: `work` runs as the task on the runtime's threads, and claims one compute thread.
 pub(crate) struct Scripted<F> {
     capabilities: ExecutorCapabilities,
+    threads: u32,
     work: F,
 }
 
@@ -192,7 +193,13 @@ where
 {
     pub(crate) fn new(types: &[&str], work: F) -> Self {
         let supported_types = types.iter().map(|name| custom(name)).collect();
-        Self { capabilities: ExecutorCapabilities { supported_types, max_memory_mb: 0, requires_gpu: false }, work }
+        Self { capabilities: ExecutorCapabilities { supported_types, max_memory_mb: 0, requires_gpu: false }, threads: 1, work }
+    }
+
+    /// The same without a claim on compute threads: as many tasks start as the manager lets run at once.
+    pub(crate) fn without_threads(mut self) -> Self {
+        self.threads = 0;
+        self
     }
 }
 
@@ -216,6 +223,10 @@ where
 
     fn capabilities(&self) -> &ExecutorCapabilities {
         &self.capabilities
+    }
+
+    fn demand(&self, task: &Task) -> ResourceDemand {
+        ResourceDemand { threads: self.threads, ..ResourceDemand::of_payload(task) }
     }
 }
 
@@ -257,4 +268,9 @@ pub(crate) async fn latency<E: TaskExecutor>(manager: &TaskManager<E>, submissio
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// How many of them took longer: a 99th percentile holds when it is at most one in a hundred.
+pub(crate) fn longer_than(times: &[Duration], bound: Duration) -> usize {
+    times.iter().filter(|time| **time > bound).count()
 }

@@ -11,7 +11,7 @@ struct Never {
     advice: &'static str,
 }
 
-const NEVERS: [Never; 10] = [
+const NEVERS: [Never; 11] = [
     Never {
         words: &["candle_core", "candle_nn", "candle_transformers", "cudarc"],
         concerns: |path| path.starts_with("kernels/src/") && !path.ends_with("/tensor.rs") && !path.starts_with("kernels/src/gpu/"),
@@ -57,10 +57,16 @@ const NEVERS: [Never; 10] = [
         advice: "this part opens no connection",
     },
     Never {
-        words: &["tokio::spawn", "parking_lot", "Mutex", "Instant::now", "Utc::now", "SystemTime::now", "std::fs", "rand"],
-        concerns: |path| PURE_FILES.iter().any(|pure| path.starts_with(pure)),
+        words: &IMPURE_WORDS,
+        concerns: is_pure,
         tests_too: false,
-        advice: "a pure file takes values and gives values: no lock, clock, file, randomness or spawn",
+        advice: "a pure file takes values and gives values: no lock, clock, file, environment, randomness, wait or spawn",
+    },
+    Never {
+        words: &["Instant::now", "Utc::now", "SystemTime::now", "std::fs", "std::env", "rand", "tokio::spawn"],
+        concerns: |path| path.starts_with("src/task/") && path != "src/task/model.rs",
+        tests_too: false,
+        advice: "the words of a task have no input, output or clock: the one exception is Task::new in src/task/model.rs",
     },
     Never {
         words: &["unsafe"],
@@ -76,15 +82,72 @@ const NEVERS: [Never; 10] = [
     },
 ];
 
-/// Files whose decisions are pure.
-const PURE_FILES: [&str; 7] = [
-    "src/wire/",
+/// What reads time, chance, files, the environment or the network, what locks, waits or spawns.
+const IMPURE_WORDS: [&str; 27] = [
+    "tokio",
+    "async fn",
+    "async move",
+    "parking_lot",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "OnceLock",
+    "AtomicBool",
+    "AtomicU32",
+    "AtomicU64",
+    "AtomicUsize",
+    "Instant::now",
+    "Utc::now",
+    "SystemTime",
+    "Task::new",
+    "TaskId::new",
+    "rand",
+    "std::fs",
+    "stdin",
+    "stdout",
+    "std::env",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "thread::spawn",
+    "tracing",
+];
+/// Files and folders whose decisions are pure: values in, values out. Every file that says so of itself is here, and every entry is there.
+const PURE_FILES: [&str; 34] = [
+    "models/src/pooling.rs",
+    "models/src/quality/",
+    "models/src/tags.rs",
+    "models/src/weights/header.rs",
+    "src/cli/show.rs",
+    "src/embed/",
+    "src/http/host.rs",
+    "src/manager/admission.rs",
+    "src/manager/chunked.rs",
+    "src/manager/dependencies.rs",
+    "src/manager/histogram.rs",
+    "src/manager/idempotency.rs",
+    "src/manager/large.rs",
+    "src/manager/queue/",
+    "src/manager/references.rs",
+    "src/manager/registers.rs",
+    "src/manager/retention.rs",
+    "src/manager/retry.rs",
+    "src/manager/ring.rs",
+    "src/manager/state.rs",
+    "src/manager/throughput.rs",
+    "src/manager/timers.rs",
+    "src/metrics/exposition.rs",
     "src/resource/budget.rs",
-    "src/resource/threads.rs",
-    "src/resource/device.rs",
     "src/resource/bytes.rs",
     "src/resource/cgroup.rs",
-    "src/manager/queue",
+    "src/resource/device.rs",
+    "src/resource/threads.rs",
+    "src/shelf/choice.rs",
+    "src/task/demand.rs",
+    "src/task/id_map.rs",
+    "src/task/wording.rs",
+    "src/wire/",
+    "src/worker/memory.rs",
 ];
 /// The memory map of a weights file.
 const UNSAFE_MODELS_FILES: [&str; 1] = ["models/src/weights/map.rs"];
@@ -112,6 +175,7 @@ pub(crate) fn breaches(house: &House) -> Vec<Breach> {
         .sources
         .iter()
         .flat_map(source_breaches)
+        .chain(purity_breaches(&house.sources))
         .chain(house.texts.iter().flat_map(|(path, text)| manifest_breaches(path, text)))
         .collect()
 }
@@ -132,6 +196,32 @@ pub(crate) fn source_breaches(source: &Source) -> Vec<Breach> {
         found.extend(hardware_conditions(source));
     }
     found
+}
+
+/// Pure by the list, or the plain reference of a family of kernels.
+fn is_pure(path: &str) -> bool {
+    PURE_FILES.iter().any(|pure| path.starts_with(pure)) || path.starts_with("kernels/src/") && path.ends_with("/reference.rs")
+}
+
+/// Entries of the list that are not there, and files that say that they are pure and are not on it.
+pub(crate) fn purity_breaches(sources: &[Source]) -> Vec<Breach> {
+    let list = "PURE_FILES in tests/tidy/nevers.rs";
+    let gone = PURE_FILES.iter().filter(|pure| !sources.iter().any(|source| source.path.starts_with(**pure)));
+    let gone = gone.map(|pure| Breach {
+        path: (*pure).into(),
+        line: 1,
+        advice: format!("it is not there: take it off {list}, or name where it went"),
+    });
+    let unlisted = sources.iter().filter(|source| says_it_is_pure(source) && !is_pure(&source.path));
+    let unlisted = unlisted.map(|source| source.breach(0, format!("it says that it is pure: put it on {list}, so that it stays so")));
+    gone.chain(unlisted).collect()
+}
+
+/// True when the description of a file has a sentence that begins with `Pure`, or a clause that says so, without an exception.
+fn says_it_is_pure(source: &Source) -> bool {
+    let described: Vec<&str> = source.text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let described = described.join(" ");
+    ["Pure.", "Pure:", ": pure,"].iter().any(|claim| described.contains(claim))
 }
 
 fn second_definitions(source: &Source) -> Vec<Breach> {

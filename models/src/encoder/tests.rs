@@ -116,6 +116,17 @@ fn prompts_dense_layer_and_normalisation_agree_with_sentence_transformers() {
 }
 
 #[test]
+fn blanks_at_the_ends_of_texts_count_as_sentence_transformers_has_it() {
+    let edges = &golden("token_golden.json")["edges"];
+    for (name, expected) in edges["embeddings"].as_object().unwrap() {
+        let model = Encoder::load(&fixtures().join("heads").join(name), name, &Device::Cpu).unwrap();
+        let expected: Vec<Vec<f32>> = serde_json::from_value(expected.clone()).unwrap();
+        assert_ne!(expected[0], expected[1], "blanks count here");
+        check(name, &embed(&model, "", &texts(edges)), &expected.concat(), expected[0].len());
+    }
+}
+
+#[test]
 fn a_row_does_not_depend_on_its_neighbours() {
     let golden = golden("tiny_golden.json");
     let model = Encoder::load(&fixtures().join("tiny-mpnet"), "m", &Device::Cpu).unwrap();
@@ -224,6 +235,7 @@ fn minilm_agrees_with_sentence_transformers() {
     assert_eq!(model.info().max_tokens, Some(256));
     assert!(model.info().digest.starts_with("53aa5117"));
     let texts = texts(&golden);
+    assert!(texts.len() >= 64, "texts of every kind are compared");
     let counts: Vec<u64> = texts.iter().map(|text| model.tokenize("", text).unwrap().len() as u64).collect();
     assert_eq!(serde_json::json!(counts), golden["token_counts"]);
     let (values, dim) = vectors(&golden["embeddings"]);

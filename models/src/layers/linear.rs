@@ -100,7 +100,7 @@ impl Linear {
         self.run(x, (Activation::Identity, Some(residual)), DType::F32)
     }
 
-    /// The activation of [`Self::forward`], for products alone: as narrow as [`narrow`] says.
+    /// The activation of [`Self::forward`], for products alone: as narrow as `narrow` says.
     pub fn forward_active(&self, x: &Tensor, activation: Activation) -> Result<Tensor, ModelError> {
         self.run(x, (activation, None), narrow(&self.device, self.precision))
     }

@@ -1,23 +1,30 @@
 //! Tokenizers as the model's files describe them, with every length left alone: cutting is the caller's decision.
 
+mod normalizer;
 mod pair;
+mod pieces;
+#[cfg(test)]
+mod tests;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use tokenizers::{Decoder as _, ModelWrapper, Tokenizer};
 
 pub use pair::{PairCut, PairTokens, Place, TextPair};
+pub use pieces::{LIBRARY_BYTES, PIECE_BYTES};
 
 use crate::source::files::{read_bounded, read_json_optional};
-use crate::{ModelError, Sequence};
+use crate::{ModelError, Sequence, StopCheck};
 
 /// A larger `tokenizer.json` is refused.
 pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 /// A vocabulary beyond this is refused.
 pub const VOCAB_MAX: usize = 2_000_000;
-/// A longer text is refused before it reaches the tokenizer, which cannot be stopped.
+/// A longer stretch of text without a place to cut it is refused before it reaches the tokenizer, which cannot be stopped.
 pub const TEXT_BYTES_MAX: usize = 4 << 20;
 
 const FILE: &str = "tokenizer.json";
@@ -35,6 +42,14 @@ struct TokenizerConfig {
     unk_token: Option<SpecialToken>,
     #[serde(default)]
     pad_token: Option<SpecialToken>,
+    #[serde(default)]
+    tokenizer_class: Option<String>,
+    #[serde(default)]
+    do_lower_case: Option<bool>,
+    #[serde(default)]
+    strip_accents: Option<bool>,
+    #[serde(default)]
+    tokenize_chinese_chars: Option<bool>,
 }
 
 /// A special token's spelling, bare or with its properties.
@@ -65,7 +80,8 @@ pub enum Special {
 /// A tokenizer without truncation and padding of its own.
 pub struct TextTokenizer {
     inner: Tokenizer,
-    lower_case: bool,
+    /// Whether no token holds the end of one word and the beginning of the next; looked up for the first text that is worth cutting.
+    keeps_words_apart: OnceLock<bool>,
     special_token_count: usize,
     model_max_length: Option<usize>,
     file_bytes: u64,
@@ -76,7 +92,8 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Reads `tokenizer.json` of `folder`; its truncation and padding are dropped. `lower_case` is sentence-transformers' `do_lower_case`.
+    /// Reads `tokenizer.json` of `folder`; its truncation and padding are dropped. `lower_case` is sentence-transformers' `do_lower_case`, which comes on
+    /// top of the switches of `tokenizer_config.json`.
     ///
     /// Errors: `Missing`, and `Corrupt` for a file the library cannot take (also when it panics on it) or whose ids reach beyond `embedding_rows`.
     pub fn read(folder: &Path, lower_case: bool, embedding_rows: usize) -> Result<Self, ModelError> {
@@ -87,6 +104,8 @@ impl TextTokenizer {
             .map_err(|error| corrupt(clip(&error.to_string())))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| corrupt(clip(&error.to_string())))?;
+        let config: TokenizerConfig = read_json_optional(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+        normalizer::adapt(&mut inner, lower_case, &config).map_err(|error| corrupt(clip(&error.to_string())))?;
         let vocab = inner.get_vocab(true);
         if vocab.is_empty() || vocab.len() > VOCAB_MAX {
             return Err(corrupt(format!("{} tokens, 1 to {VOCAB_MAX} are read", vocab.len())));
@@ -95,7 +114,6 @@ impl TextTokenizer {
         if highest as usize >= embedding_rows {
             return Err(corrupt(format!("token id {highest} has no embedding; the model has {embedding_rows}")));
         }
-        let config: TokenizerConfig = read_json_optional(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         // Files of models without a limit hold 1e30 here.
         let model_max_length = config.model_max_length.filter(|&n| (1.0..=1e7).contains(&n)).map(|n| n as usize);
         let id = |token: &Option<SpecialToken>, usual: [&str; 2]| match token {
@@ -108,12 +126,12 @@ impl TextTokenizer {
             padding: id(&config.pad_token, ["[PAD]", "<pad>"]),
             has_segments: config.model_input_names.is_none_or(|names| names.iter().any(|name| name == "token_type_ids")),
             inner,
-            lower_case,
+            keeps_words_apart: OnceLock::new(),
             special_token_count: 0,
             model_max_length,
             file_bytes: bytes.len() as u64,
         };
-        tokenizer.special_token_count = tokenizer.encode("")?.ids.len();
+        tokenizer.special_token_count = tokenizer.encode(String::new())?.ids.len();
         Ok(tokenizer)
     }
 
@@ -183,31 +201,51 @@ impl TextTokenizer {
         self.inner.decode(ids, special == Special::LeftOut).map_err(|error| ModelError::Internal { reason: clip(&error.to_string()) })
     }
 
-    /// `prompt` and `text` as one sequence, uncut. Errors: `Input` beyond [`TEXT_BYTES_MAX`] or for a text the library fails on.
+    /// `prompt` and `text` as one sequence, uncut. Nothing is stripped from either: sentence-transformers strips nothing since 5.4.
+    ///
+    /// Errors: `Input` for a text the library fails on, or one with a stretch beyond [`TEXT_BYTES_MAX`] that cannot be cut.
     pub fn tokenize(&self, prompt: &str, text: &str) -> Result<Sequence, ModelError> {
         if prompt.is_empty() {
-            return self.encode(text);
+            return self.encode(text.to_owned());
         }
-        let mut sequence = self.encode(&format!("{prompt}{text}"))?;
+        let mut sequence = self.encode(format!("{prompt}{text}"))?;
         // As sentence-transformers counts it: the prompt on its own.
-        let alone = self.encode(prompt)?.content.len();
+        let alone = self.encode(prompt.to_owned())?.content.len();
         sequence.prompt_tokens = alone.min(sequence.content.len());
         Ok(sequence)
     }
 
-    fn encode(&self, text: &str) -> Result<Sequence, ModelError> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(ModelError::input(format!("a text of {} bytes, at most {TEXT_BYTES_MAX} are tokenised", text.len())));
-        }
-        let text = if self.lower_case { text.to_lowercase() } else { text.to_owned() };
-        let encoding = catch_unwind(AssertUnwindSafe(|| self.inner.encode(text.as_str(), true)))
-            .map_err(|_panic| ModelError::input("the tokenizer library fails on this text"))?
-            .map_err(|error| ModelError::input(format!("the tokenizer refuses the text: {}", clip(&error.to_string()))))?;
-        let special = encoding.get_special_tokens_mask();
-        let start = special.iter().take_while(|&&flag| flag == 1).count();
-        let end = special.len() - special[start..].iter().rev().take_while(|&&flag| flag == 1).count();
-        let offsets = encoding.get_offsets().iter().map(|&(from, to)| from..to).collect();
-        Ok(Sequence { ids: encoding.get_ids().to_vec(), offsets, content: start..end, prompt_tokens: 0, text })
+    /// Hands every token of `text` to `take` with its bytes in the text, special tokens left out. What is held does not grow with the text.
+    ///
+    /// Errors: as [`Self::tokenize`]; `Stopped` soon after `stop` says so.
+    pub fn each_token(&self, text: &str, stop: StopCheck<'_>, mut take: impl FnMut(u32, Range<usize>)) -> Result<(), ModelError> {
+        self.each_piece(text, stop, |piece| piece.tokens().for_each(|(id, bytes)| take(id, bytes)))
+    }
+
+    fn encode(&self, text: String) -> Result<Sequence, ModelError> {
+        let mut sequence = Sequence::default();
+        // The special tokens behind the text, which the first piece brings.
+        let mut tail: Option<Vec<u32>> = None;
+        self.each_piece(&text, &|| false, |piece| {
+            if tail.is_none() {
+                let ids = piece.encoding.get_ids();
+                let special = piece.encoding.get_special_tokens_mask();
+                let trailing = special.iter().rev().take_while(|&&flag| flag == 1).count().min(ids.len() - piece.content.start);
+                sequence.ids.extend_from_slice(&ids[..piece.content.start]);
+                sequence.offsets.resize(piece.content.start, 0..0);
+                sequence.content.start = piece.content.start;
+                tail = Some(ids[ids.len() - trailing..].to_vec());
+            }
+            for (id, bytes) in piece.tokens() {
+                sequence.ids.push(id);
+                sequence.offsets.push(bytes);
+            }
+        })?;
+        sequence.content.end = sequence.ids.len();
+        sequence.ids.extend(tail.unwrap_or_default());
+        sequence.offsets.resize(sequence.ids.len(), 0..0);
+        sequence.text = text;
+        Ok(sequence)
     }
 }
 

@@ -1,12 +1,11 @@
 //! One text or two as one sequence for a head: segments, places in the source, and cuts that keep the special tokens.
 
-use std::borrow::Cow;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::{EncodeInput, Encoding};
+use tokenizers::Encoding;
 
-use super::{TEXT_BYTES_MAX, TextTokenizer, clip};
+use super::TextTokenizer;
+use super::pieces::PIECE_BYTES;
 use crate::ModelError;
 
 /// A text, or two that are read together.
@@ -49,8 +48,6 @@ pub struct PairTokens {
     pub segments: Vec<u32>,
     /// Where each token came from; none for the special tokens around the texts.
     pub places: Vec<Option<Place>>,
-    /// The word of its text that each token belongs to, as the pre-tokenizer split it.
-    pub words: Vec<Option<u32>>,
     /// Tokens before any cut.
     pub full_count: usize,
 }
@@ -85,7 +82,6 @@ impl PairTokens {
             ids: encoding.get_ids().to_vec(),
             segments: encoding.get_type_ids().to_vec(),
             places: (0..encoding.len()).map(place).collect(),
-            words: encoding.get_word_ids().to_vec(),
             full_count: encoding.len(),
         }
     }
@@ -112,17 +108,16 @@ impl PairTokens {
         }
         self.ids = kept.iter().map(|&index| self.ids[index]).collect();
         self.segments = kept.iter().map(|&index| self.segments[index]).collect();
-        self.words = kept.iter().map(|&index| self.words[index]).collect();
         self.places = kept.iter().map(|&index| self.places[index].clone()).collect();
     }
 
-    /// The sequence within `limit` tokens. Errors: `Input` when it is too long and must not be cut, or cannot be cut enough.
-    fn within(mut self, limit: usize, cut: PairCut) -> Result<Self, ModelError> {
-        let found = self.len();
+    /// The sequence within `limit` tokens, made of texts of so many tokens. Errors: `Input` when it is too long and must not be cut, or cannot be cut
+    /// enough.
+    pub(super) fn within(mut self, (first, second): (usize, usize), limit: usize, cut: PairCut) -> Result<Self, ModelError> {
+        let found = self.full_count;
         if found <= limit {
             return Ok(self);
         }
-        let (first, second) = self.content();
         let too_short = |which: &str| {
             ModelError::input(format!("{found} tokens, the model takes at most {limit}; without the {which} text it is still too long"))
         };
@@ -152,67 +147,63 @@ fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
 }
 
 impl TextTokenizer {
-    /// A text or a pair as one sequence of at most `limit` tokens. Places are bytes of the texts as given, also when the tokenizer lowers their case first.
+    /// A text or a pair as one sequence of at most `limit` tokens. Places are bytes of the texts as given.
     ///
-    /// Errors: `Input` beyond [`TEXT_BYTES_MAX`], for a text the library fails on, and for what `cut` does not allow.
+    /// Errors: `Input` for a text the library fails on, one with a stretch beyond [`super::TEXT_BYTES_MAX`] that cannot be cut, and for what `cut` does
+    /// not allow.
     pub fn pair(&self, pair: TextPair<'_>, limit: usize, cut: PairCut) -> Result<PairTokens, ModelError> {
-        let bytes = pair.first.len().max(pair.second.map_or(0, str::len));
-        if bytes > TEXT_BYTES_MAX {
-            return Err(ModelError::input(format!("a text of {bytes} bytes, at most {TEXT_BYTES_MAX} are tokenised")));
-        }
-        let first = self.cased(pair.first);
-        let second = pair.second.map(|text| self.cased(text));
-        let input: EncodeInput<'_> = match &second {
-            Some(second) => (first.as_ref(), second.as_ref()).into(),
-            None => first.as_ref().into(),
-        };
-        let encoding = catch_unwind(AssertUnwindSafe(|| self.inner.encode(input, true)))
-            .map_err(|_panic| ModelError::input("the tokenizer library fails on this text"))?
-            .map_err(|error| ModelError::input(format!("the tokenizer refuses the text: {}", clip(&error.to_string()))))?;
-        let mut tokens = PairTokens::from_encoding(&encoding).within(limit, cut)?;
-        if self.lower_case {
-            let maps = [Lowered::of(pair.first), Lowered::of(pair.second.unwrap_or_default())];
-            for place in tokens.places.iter_mut().flatten() {
-                let map = &maps[usize::from(place.second)];
-                place.bytes = map.source(place.bytes.start)..map.source(place.bytes.end);
-            }
-        }
+        let is_long = pair.first.len().max(pair.second.map_or(0, str::len)) > PIECE_BYTES;
+        let (mut tokens, counts) = if is_long { self.pair_in_pieces(pair, limit)? } else { self.pair_at_once(pair)? };
         if !self.has_segments {
             tokens.segments.fill(0);
         }
-        Ok(tokens)
+        tokens.within(counts, limit, cut)
     }
 
-    fn cased<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.lower_case { text.to_lowercase().into() } else { text.into() }
+    pub(super) fn pair_at_once(&self, pair: TextPair<'_>) -> Result<(PairTokens, (usize, usize)), ModelError> {
+        let encoding = match pair.second {
+            Some(second) => self.library_encoding((pair.first, second), true)?,
+            None => self.library_encoding(pair.first, true)?,
+        };
+        let tokens = PairTokens::from_encoding(&encoding);
+        let counts = tokens.content();
+        Ok((tokens, counts))
     }
-}
 
-/// Which byte of a text each byte of its lower-case form came from, where the two differ in length.
-struct Lowered {
-    /// Lower-case and source position after every character whose length changed, in order.
-    shifts: Vec<(usize, usize)>,
-}
-
-impl Lowered {
-    fn of(text: &str) -> Self {
-        let (mut lower, mut shifts) = (0, Vec::new());
-        for (at, c) in text.char_indices() {
-            let length: usize = c.to_lowercase().map(char::len_utf8).sum();
-            lower += length;
-            if length != c.len_utf8() {
-                shifts.push((lower, at + c.len_utf8()));
+    /// The special tokens that stand around two tiny texts, with the first `limit` tokens of each text in their places.
+    fn pair_in_pieces(&self, pair: TextPair<'_>, limit: usize) -> Result<(PairTokens, (usize, usize)), ModelError> {
+        const TINY: &str = "a";
+        let (outline, tiny) = self.pair_at_once(TextPair { first: TINY, second: pair.second.map(|_| TINY) })?;
+        if tiny.0 == 0 || pair.second.is_some() && tiny.1 == 0 {
+            return Err(ModelError::input(format!("more than {PIECE_BYTES} bytes, which this tokenizer does not take; split the text")));
+        }
+        let mut tokens = PairTokens::default();
+        let mut counts = [None; 2];
+        for (index, place) in outline.places.iter().enumerate() {
+            let Some(Place { second, .. }) = place else {
+                tokens.ids.push(outline.ids[index]);
+                tokens.segments.push(outline.segments[index]);
+                tokens.places.push(None);
+                continue;
+            };
+            if counts[usize::from(*second)].is_some() {
+                continue;
             }
+            let mut count = 0;
+            let text = if *second { pair.second.unwrap_or_default() } else { pair.first };
+            self.each_token(text, &|| false, |id, bytes| {
+                count += 1;
+                if count <= limit {
+                    tokens.ids.push(id);
+                    tokens.segments.push(outline.segments[index]);
+                    tokens.places.push(Some(Place { second: *second, bytes }));
+                }
+            })?;
+            counts[usize::from(*second)] = Some(count);
         }
-        Self { shifts }
-    }
-
-    fn source(&self, lower: usize) -> usize {
-        let passed = self.shifts.partition_point(|&(at, _)| at <= lower);
-        match passed.checked_sub(1).map(|last| self.shifts[last]) {
-            Some((at, source)) => source + (lower - at),
-            None => lower,
-        }
+        let counts = (counts[0].unwrap_or(0), counts[1].unwrap_or(0));
+        tokens.full_count = outline.len() - tiny.0 - tiny.1 + counts.0 + counts.1;
+        Ok((tokens, counts))
     }
 }
 
@@ -242,17 +233,6 @@ mod tests {
                     assert_eq!(longest_first(first, second, room), library(first, second, room), "{first} and {second} into {room}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn places_point_into_the_source_when_lower_case_has_another_length() {
-        let text = "İstanbul ẞ Kelvin";
-        let map = Lowered::of(text);
-        let lower = text.to_lowercase();
-        for (word, source) in [("stanbul", "stanbul"), ("ß", "ẞ"), ("kelvin", "Kelvin")] {
-            let at = lower.find(word).unwrap();
-            assert_eq!(&text[map.source(at)..map.source(at + word.len())], source);
         }
     }
 }

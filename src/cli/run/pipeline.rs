@@ -16,7 +16,7 @@ use super::names::{Names, mentions};
 use super::sink::{Ended, Sink};
 use super::summary::Summary;
 use crate::manager::resolve_names;
-use crate::task::{SubmissionSpec, TaskError, TaskId};
+use crate::task::{self, SubmissionSpec, TaskError, TaskExecutor as _, TaskId, TaskType};
 use crate::worker::WorkerManager;
 
 /// Bytes of lines in flight; one larger line still passes alone.
@@ -124,7 +124,11 @@ impl<'a> Pipeline<'a> {
             let parsed = super::feed::parse(&revived.text).map_err(|reason| CliError::usage(format!("line {}: {reason}", revived.line)))?;
             let sources =
                 self.names.keys(&mentions(&parsed)).map_err(|reason| CliError::usage(format!("line {}: {reason}", revived.line)))?;
-            let again = self.submit(parsed).await.map_err(|error| CliError::from(error).at(format!("line {}", revived.line)))?;
+            let task_type = parsed.task_type.clone();
+            let again = self.submit(parsed).await.map_err(|error| {
+                let told = self.unserved(&error, &task_type).map(CliError::usage);
+                told.unwrap_or_else(|| error.into()).at(format!("line {}", revived.line))
+            })?;
             self.names.submitted(&revived.name, revived.line, Key::of(&revived.text, &sources), again);
         }
         let label = label_of(&spec);
@@ -154,6 +158,12 @@ impl<'a> Pipeline<'a> {
         }
     }
 
+    /// What to tell of a type that nothing here serves.
+    fn unserved(&self, error: &TaskError, task_type: &TaskType) -> Option<String> {
+        let served = &self.manager.executor().capabilities().supported_types;
+        matches!(error, TaskError::UnsupportedTaskType).then(|| task::unserved(task_type, served))
+    }
+
     /// A line that never becomes a task still gets its answer, in its place.
     fn refuse(&mut self, number: u64, text: &str, spec: Option<SubmissionSpec>, error: TaskError) -> Result<(), CliError> {
         let key = Key::of(text, &Default::default());
@@ -163,6 +173,7 @@ impl<'a> Pipeline<'a> {
         }
         let label = spec.as_ref().map_or_else(|| "not a task".into(), label_of);
         let mut ended = Ended::open(number, name, key, label, text.len());
+        ended.message = spec.and_then(|spec| self.unserved(&error, &spec.task_type));
         ended.outcome = Err(error);
         self.flight_bytes += ended.bytes;
         self.in_flight.push_back(Box::pin(std::future::ready(ended)));

@@ -30,12 +30,15 @@ pub(crate) struct Ended {
     pub(crate) bytes: usize,
     /// The answer, or why there is none.
     pub(crate) outcome: Result<(TaskResult, Parts), TaskError>,
+    /// What to tell in place of the error's own words, which know neither the line nor the worker.
+    pub(crate) message: Option<String>,
 }
 
 impl Ended {
     /// A line whose outcome is not known yet.
     pub(crate) fn open(number: u64, name: Option<String>, key: Key, label: String, bytes: usize) -> Self {
-        Self { number, name, key, label, bytes, outcome: Err(TaskError::internal("the task has not ended", "")) }
+        let outcome = Err(TaskError::internal("the task has not ended", ""));
+        Self { number, name, key, label, bytes, outcome, message: None }
     }
 
     /// Milliseconds that the executor worked on it; `None` where it never ran to its end.
@@ -126,7 +129,7 @@ impl<'a> Sink<'a> {
             }
             Err(error) => {
                 line.status = if matches!(error, TaskError::Cancelled { .. }) { "cancelled".into() } else { "failed".into() };
-                line.error = Some(error_value(&error));
+                line.error = Some(error_value(&error, ended.message));
             }
         }
         Ok(line)
@@ -164,18 +167,18 @@ impl<'a> Sink<'a> {
                     self.out.line(&format!("    part {name}: {} {:?}", part.dtype().name(), part.shape()))?;
                 }
             }
-            Err(error) => self.out.line(&format!("    {error}"))?,
+            Err(error) => self.out.line(&format!("    {}", ended.message.clone().unwrap_or_else(|| error.to_string())))?,
         }
         self.out.line("")?;
         self.out.flush()
     }
 }
 
-/// A task's error with its message beside its data.
-pub(crate) fn error_value(error: &TaskError) -> Value {
+/// A task's error with its message beside its data: the one given, or its own.
+fn error_value(error: &TaskError, message: Option<String>) -> Value {
     let mut value = serde_json::to_value(error).unwrap_or_else(|_unlikely| json!({ "code": error.code() }));
     if let Value::Object(fields) = &mut value {
-        fields.insert("message".into(), error.to_string().into());
+        fields.insert("message".into(), message.unwrap_or_else(|| error.to_string()).into());
     }
     value
 }

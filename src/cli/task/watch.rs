@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: u64 = 256 << 20;
 /// One server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerEvent {
-    /// Its number, to resume after.
+    /// Its epoch and number, to resume after.
     pub(crate) id: Option<String>,
     /// Its name.
     pub(crate) event: String,
@@ -149,6 +149,15 @@ fn next_line(reader: &mut impl std::io::BufRead) -> Option<String> {
     }
 }
 
+/// What a gap in the stream means: how many events are gone, or why nobody knows.
+pub(crate) fn missed(data: &Value) -> String {
+    match (data.get("count").and_then(Value::as_u64), data.get("reason").and_then(Value::as_str)) {
+        (Some(1), _) => "1 event is no longer held by the worker".into(),
+        (Some(count), _) => format!("{count} events are no longer held by the worker"),
+        (None, reason) => format!("events are missing here, nobody knows how many: {}", reason.unwrap_or("the worker does not say why")),
+    }
+}
+
 fn print(out: &mut Out, event: &ServerEvent) -> Result<(), CliError> {
     if out.json() {
         out.line(&event.data)?;
@@ -163,9 +172,10 @@ fn print(out: &mut Out, event: &ServerEvent) -> Result<(), CliError> {
         "task_completed" => data.pointer("/result/output").map(|output| show::inline(output, 100)).unwrap_or_default(),
         "task_failed" => data.get("error").map(|error| show::inline(error, 100)).unwrap_or_default(),
         "task_cancelled" => text("reason"),
+        "missed" => missed(&data),
         _ => clip(&event.data, 100),
     };
-    let number = event.id.as_deref().unwrap_or("-");
+    let number = data.get("seq").map_or_else(|| "-".to_owned(), Value::to_string);
     out.line(&format!("{number:>6}  {}  {:<14}  {what}", text("task_id"), event.event))?;
     out.flush()
 }

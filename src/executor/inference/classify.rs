@@ -5,7 +5,7 @@ use tallow_models::Ability;
 use tallow_models::heads::ScoreRule;
 use tallow_models::text::TextPair;
 
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, singles, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -25,6 +25,10 @@ impl InferenceOperation for Classify {
 
     fn needs(_: &ClassifyRequest, _: &ModelSketch) -> Option<Ability> {
         Some(Ability::Classify)
+    }
+
+    fn thread_bytes(request: &ClassifyRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0).saturating_add(request.text_pairs.as_ref().map_or(0, |pairs| library_bytes(&pairs.0)))
     }
 
     fn check(request: &ClassifyRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -57,12 +61,9 @@ impl InferenceOperation for Classify {
             }
         };
         let run = HeadRun {
-            encoder,
             cut: cut(request.long_input, request.pair_truncation),
             slice_texts: SLICE_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "classifying",
+            ..HeadRun::over_texts(encoder, request.long_input, "classifying")
         };
         let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(pairs.len());
         let usage = run.each(&pairs, scope, |_, tokens, stop| {

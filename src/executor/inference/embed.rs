@@ -1,15 +1,17 @@
 //! `embed`: texts to vectors.
 
-use serde_json::json;
+use std::ops::Range;
+
+use serde_json::{Value, json};
 use tallow_models::{Ability, EmbedderInfo};
 
 use super::encode::{Encoded, encode};
-use super::texts::{check_spoken, text_error};
+use super::texts::{SLICE_TEXTS, check_spoken, default_prompt, library_bytes, sequence_bytes, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::{EmbedPlan, Embedded, LongText, embed_texts};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{ANY_DIMENSIONS_REMEDY, EmbedRequest, EmbedResult, LongInput, PROMPT_BYTES_MAX, Usage, VectorEncoding};
+use crate::task::{TaskError, WorkUnit};
 
 pub(super) struct Embed;
 
@@ -25,6 +27,10 @@ impl InferenceOperation for Embed {
 
     fn needs(_: &EmbedRequest, _: &ModelSketch) -> Option<Ability> {
         Some(Ability::Embed)
+    }
+
+    fn thread_bytes(request: &EmbedRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
     }
 
     fn check(request: &EmbedRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -46,21 +52,22 @@ impl InferenceOperation for Embed {
             VectorEncoding::Binary => 4,
         };
         let answer = (request.texts.0.len() as u64).saturating_mul(dimensions).saturating_mul(4 + written_bytes);
-        Ok(answer.saturating_add(request.texts.bytes().saturating_mul(2)))
+        let prompts = request.prompt.as_ref().map_or(0, String::len).saturating_mul(SLICE_TEXTS) as u64;
+        Ok(answer
+            .saturating_add(request.texts.bytes())
+            .saturating_add(prompts)
+            .saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &EmbedRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedResult, TaskError> {
         let info = scope.embedder.info();
         check_trained(request, info)?;
         let (prompt, prompt_name) = chosen_prompt(request, info)?;
-        let plan =
-            EmbedPlan { prompt, long_text: long_text(request.long_input), dimensions: request.dimensions, normalize: request.normalize };
-        let (cancel, sink) = (scope.cancel, scope.sink);
-        let progress = |share: f32| sink.progress(share, "embedding");
-        let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, &request.texts.0, &plan, (&stop, &progress));
-        let done = done.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
-        describe(scope, &done, prompt_name, request);
+        let long_text = long_text(request.long_input);
+        let plan = EmbedPlan { prompt, long_text, dimensions: request.dimensions, normalize: request.normalize };
+        let document_count = request.texts.0.len();
+        let run = EmbedRun { texts: &request.texts.0, fields: &[("texts", document_count)], document_count, plan, prompt_name };
+        let done = run.embed(scope)?;
         let encoded = encode(&done, request.encoding)?;
         let (embeddings, scales) = match encoded {
             Encoded::Json { embeddings, scales } => (Some(embeddings), scales),
@@ -112,7 +119,7 @@ fn chosen_prompt(request: &EmbedRequest, info: &EmbedderInfo) -> Result<(String,
     if let Some(prompt) = &request.prompt {
         return Ok((prompt.clone(), None));
     }
-    let Some(name) = request.prompt_name.as_ref().or(info.default_prompt_name.as_ref()) else { return Ok((String::new(), None)) };
+    let Some(name) = &request.prompt_name else { return default_prompt(info) };
     match info.prompts.get(name) {
         Some(prompt) => Ok((prompt.clone(), Some(name.clone()))),
         None => {
@@ -124,33 +131,103 @@ fn chosen_prompt(request: &EmbedRequest, info: &EmbedderInfo) -> Result<(String,
     }
 }
 
-/// What was done goes into the metadata: nothing is silent.
-pub(super) fn describe(scope: &mut InferenceScope<'_>, done: &Embedded, prompt_name: Option<String>, request: &EmbedRequest) {
-    let info = scope.embedder.info();
-    let facts = [
-        ("architecture", json!(info.architecture)),
-        ("pooling", json!(info.pooling)),
-        ("pooling_source", json!(info.pooling_source)),
-        ("max_tokens", json!(info.max_tokens)),
-        ("normalized", json!(done.normalized)),
-        ("token_counts", json!(done.token_counts)),
-        ("truncated", json!(done.truncated)),
-        ("chunked", json!(done.chunked.iter().map(|(index, count)| json!({ "text": index, "chunks": count })).collect::<Vec<_>>())),
-        ("prompt_name", json!(prompt_name)),
-        ("notes", json!(info.notes)),
-    ];
-    scope.metadata.extend(facts.map(|(key, value)| (key.to_owned(), value)));
-    if done.dimensions < info.dimensions {
-        let trained = info.matryoshka.contains(&done.dimensions);
-        let note = if trained {
-            "the model was trained for this length"
-        } else {
-            "the model does not declare this length; the first numbers were kept as sentence-transformers' truncate_dim does"
-        };
-        scope.metadata.insert("dimensions_note".into(), json!(note));
-        scope.metadata.insert("dimensions_full".into(), json!(info.dimensions));
+/// Texts on their way to one vector each, as `embed`, `similarity` and `zero_shot` want them.
+pub(super) struct EmbedRun<'a> {
+    pub(super) texts: &'a [String],
+    /// The fields that the texts lie in, one field after the other, with the number of texts of each.
+    pub(super) fields: &'a [(&'static str, usize)],
+    /// How many of the texts are documents; the others are what these are judged by.
+    pub(super) document_count: usize,
+    pub(super) plan: EmbedPlan,
+    /// The name of the plan's prompt, if it has one.
+    pub(super) prompt_name: Option<String>,
+}
+
+impl<'a> EmbedRun<'a> {
+    /// Texts that are compared: all of the vector, at length 1, behind the model's default prompt. Errors: those of [`default_prompt`].
+    pub(super) fn to_compare(
+        texts: &'a [String],
+        fields: &'a [(&'static str, usize)],
+        (long_text, info): (LongText, &EmbedderInfo),
+    ) -> Result<Self, TaskError> {
+        let (prompt, prompt_name) = default_prompt(info)?;
+        let plan = EmbedPlan { prompt, long_text, dimensions: None, normalize: true };
+        Ok(Self { texts, fields, document_count: texts.len(), plan, prompt_name })
     }
-    if request.long_input == LongInput::Chunk && !done.chunked.is_empty() {
-        scope.metadata.insert("chunk_rule".into(), json!("mean of windows without overlap, weighted by tokens"));
+
+    /// The vectors; what was done goes into the metadata. Errors: those of the texts, told at their place in the request; a cancel's cause.
+    pub(super) fn embed(self, scope: &mut InferenceScope<'_>) -> Result<Embedded, TaskError> {
+        let (cancel, sink) = (scope.cancel, scope.sink);
+        let progress = |share: f32| sink.progress(share, "embedding");
+        let stop = || cancel.is_cancelled();
+        let done = embed_texts(scope.embedder, self.texts, &self.plan, (&stop, &progress));
+        let done = done.map_err(|error| text_error(scope, error, |idx| self.place(idx)))?;
+        self.describe(scope, &done);
+        sink.worked(WorkUnit::Documents, self.document_count as u64);
+        Ok(done)
+    }
+
+    /// What was done goes into the metadata: nothing is silent.
+    fn describe(&self, scope: &mut InferenceScope<'_>, done: &Embedded) {
+        let info = scope.embedder.info();
+        let facts = [
+            ("architecture", json!(info.architecture)),
+            ("pooling", json!(info.pooling)),
+            ("pooling_source", json!(info.pooling_source)),
+            ("max_tokens", json!(info.max_tokens)),
+            ("normalized", json!(done.normalized)),
+            ("token_counts", self.by_field(|range, _| json!(done.token_counts.get(range)))),
+            (
+                "truncated",
+                self.by_field(|range, at| {
+                    json!(done.truncated.iter().filter(|index| range.contains(index)).map(|index| index - at).collect::<Vec<_>>())
+                }),
+            ),
+            (
+                "chunked",
+                self.by_field(|range, at| {
+                    let here = done.chunked.iter().filter(|(index, _)| range.contains(index));
+                    json!(here.map(|(index, count)| json!({ "text": index - at, "chunks": count })).collect::<Vec<_>>())
+                }),
+            ),
+            ("prompt_name", json!(self.prompt_name)),
+            ("notes", json!(info.notes)),
+        ];
+        scope.metadata.extend(facts.map(|(key, value)| (key.to_owned(), value)));
+        if done.dimensions < info.dimensions {
+            let trained = info.matryoshka.contains(&done.dimensions);
+            let note = if trained {
+                "the model was trained for this length"
+            } else {
+                "the model does not declare this length; the first numbers were kept as sentence-transformers' truncate_dim does"
+            };
+            scope.metadata.insert("dimensions_note".into(), json!(note));
+            scope.metadata.insert("dimensions_full".into(), json!(info.dimensions));
+        }
+        if !done.chunked.is_empty() {
+            scope.metadata.insert("chunk_rule".into(), json!("mean of windows without overlap, weighted by tokens"));
+        }
+    }
+
+    /// Where a text stands in the request.
+    fn place(&self, mut idx: usize) -> String {
+        for (field, count) in self.fields {
+            match idx.checked_sub(*count) {
+                Some(rest) => idx = rest,
+                None => return format!("{field}[{idx}]"),
+            }
+        }
+        "texts".into()
+    }
+
+    /// What `of` says of a field's texts, given their range and its start; of several fields an object with their names.
+    fn by_field(&self, of: impl Fn(Range<usize>, usize) -> Value) -> Value {
+        let mut from = 0;
+        let mut said = self.fields.iter().map(|(field, count)| {
+            let start = from;
+            from += count;
+            ((*field).to_owned(), of(start..from, start))
+        });
+        if self.fields.len() == 1 { said.next().map_or(Value::Null, |(_, value)| value) } else { Value::Object(said.collect()) }
     }
 }

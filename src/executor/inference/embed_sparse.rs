@@ -3,11 +3,11 @@
 use tallow_models::Ability;
 use tallow_models::heads::VOCABULARY_WORK_BYTES;
 
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, cut, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{EmbedSparseRequest, EmbedSparseResult, PairTruncation, TokenWeight};
+use crate::task::inference::{EmbedSparseRequest, EmbedSparseResult, TokenWeight};
 
 /// An entry with its spelling, as it is written.
 const WEIGHT_BYTES: u64 = 200;
@@ -28,8 +28,9 @@ impl InferenceOperation for EmbedSparse {
         Some(Ability::EmbedSparse)
     }
 
-    fn thread_bytes(model: &ModelSketch) -> u64 {
-        VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16).saturating_add(model.vocabulary as u64 * 16)
+    fn thread_bytes(request: &EmbedSparseRequest, model: &ModelSketch) -> u64 {
+        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16).saturating_add(model.vocabulary as u64 * 16);
+        vocabulary.saturating_add(library_bytes(&request.texts.0))
     }
 
     fn check(request: &EmbedSparseRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -45,14 +46,7 @@ impl InferenceOperation for EmbedSparse {
 
     fn run(request: &EmbedSparseRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedSparseResult, TaskError> {
         let encoder = scope.encoder(Ability::EmbedSparse)?;
-        let run = HeadRun {
-            encoder,
-            cut: cut(request.long_input, PairTruncation::LongestFirst),
-            slice_texts: SLICE_TOKEN_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "embedding",
-        };
+        let run = HeadRun::over_texts(encoder, request.long_input, "embedding");
         let weigh = |(index, value): (u32, f32)| TokenWeight { index, token: encoder.tokenizer().token(index).unwrap_or_default(), value };
         let mut items: Vec<Vec<TokenWeight>> = Vec::with_capacity(request.texts.0.len());
         let usage = run.each(&singles(&request.texts), scope, |_, tokens, stop| {

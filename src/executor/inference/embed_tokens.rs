@@ -6,12 +6,12 @@ use tallow_models::text::PairTokens;
 use tallow_models::{Ability, Encoder};
 
 use super::encode::{Encoded, encode};
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, cut, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::Embedded;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{EmbedTokensRequest, EmbedTokensResult, PairTruncation, TokenVectors, VectorEncoding};
+use crate::task::inference::{EmbedTokensRequest, EmbedTokensResult, TokenVectors, VectorEncoding};
 
 pub(super) struct EmbedTokens;
 
@@ -29,6 +29,10 @@ impl InferenceOperation for EmbedTokens {
         Some(Ability::EmbedTokens)
     }
 
+    fn thread_bytes(request: &EmbedTokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &EmbedTokensRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         let tokens: u64 = request.texts.0.iter().map(|text| model.tokens_max(text.len())).sum();
@@ -44,14 +48,7 @@ impl InferenceOperation for EmbedTokens {
 
     fn run(request: &EmbedTokensRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedTokensResult, TaskError> {
         let encoder = scope.encoder(Ability::EmbedTokens)?;
-        let run = HeadRun {
-            encoder,
-            cut: cut(request.long_input, PairTruncation::LongestFirst),
-            slice_texts: SLICE_TOKEN_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "embedding",
-        };
+        let run = HeadRun::over_texts(encoder, request.long_input, "embedding");
         let mut all = Embedded::default();
         let mut items: Vec<TokenVectors> = Vec::with_capacity(request.texts.0.len());
         let usage = run.each(&singles(&request.texts), scope, |_, tokens, stop| {

@@ -5,11 +5,12 @@ use tallow_models::heads::VOCABULARY_WORK_BYTES;
 use tallow_models::text::{PairTokens, Special};
 use tallow_models::{Ability, Encoder, ModelError};
 
-use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, cut, singles, token_bytes};
+use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
+use crate::embed::EmbedError;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{CANDIDATES_MAX, Candidate, FillMaskRequest, FillMaskResult, Mask, PairTruncation};
+use crate::task::inference::{CANDIDATES_MAX, Candidate, FillMaskRequest, FillMaskResult, Mask};
 
 /// Candidates per mask when the request names no number.
 const CANDIDATES: usize = 5;
@@ -32,8 +33,9 @@ impl InferenceOperation for FillMask {
         Some(Ability::FillMask)
     }
 
-    fn thread_bytes(model: &ModelSketch) -> u64 {
-        VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16)
+    fn thread_bytes(request: &FillMaskRequest, model: &ModelSketch) -> u64 {
+        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16);
+        vocabulary.saturating_add(library_bytes(&request.texts.0))
     }
 
     fn check(request: &FillMaskRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -51,22 +53,20 @@ impl InferenceOperation for FillMask {
     fn run(request: &FillMaskRequest, scope: &mut InferenceScope<'_>) -> Result<FillMaskResult, TaskError> {
         let encoder = scope.encoder(Ability::FillMask)?;
         let top = request.top_k.unwrap_or(CANDIDATES);
-        let run = HeadRun {
-            encoder,
-            cut: cut(request.long_input, PairTruncation::LongestFirst),
-            slice_texts: SLICE_TOKEN_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "filling masks",
-        };
+        let run = HeadRun::over_texts(encoder, request.long_input, "filling masks");
         let mut items: Vec<Vec<Mask>> = Vec::with_capacity(request.texts.0.len());
         let usage = run.each(&singles(&request.texts), scope, |first, tokens, stop| {
             let fills = encoder.fill_masks(tokens, top, stop)?;
             for (offset, (sequence, fills)) in tokens.iter().zip(&fills).enumerate() {
                 if fills.is_empty() {
-                    return Err(no_mask(encoder, first + offset, sequence));
+                    return Err(EmbedError::Text { index: first + offset, reason: no_mask(encoder, sequence) });
                 }
-                items.push(fills.iter().map(|fill| mask(encoder, sequence, (fill, fills.len()))).collect::<Result<_, _>>()?);
+                // Every candidate spells its whole text again.
+                let spelled = fills.iter().map(|fill| match stop() {
+                    true => Err(ModelError::Stopped),
+                    false => mask(encoder, sequence, (fill, fills.len())),
+                });
+                items.push(spelled.collect::<Result<_, ModelError>>()?);
             }
             Ok(())
         })?;
@@ -74,10 +74,10 @@ impl InferenceOperation for FillMask {
     }
 }
 
-fn no_mask(encoder: &Encoder, index: usize, sequence: &PairTokens) -> ModelError {
+fn no_mask(encoder: &Encoder, sequence: &PairTokens) -> String {
     let mask = encoder.tokenizer().mask().and_then(|id| encoder.tokenizer().token(id)).unwrap_or_default();
     let cut = if sequence.is_cut() { " after it was cut" } else { "" };
-    ModelError::input(format!("text {index} has no mask{cut}; this model's mask is spelled `{mask}`"))
+    format!("no mask{cut}; this model's mask is spelled `{mask}`")
 }
 
 /// Candidates of one mask; the special tokens around a text with one mask are left out, as transformers does.

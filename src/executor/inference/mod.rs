@@ -36,8 +36,9 @@ use crate::resource::{BudgetLimits, ComputePool, Ledger};
 use crate::shelf::{LoadedModel, ModelSketch, Shelf, ShelfOptions, Unload, task_error};
 use crate::task::inference::MODEL_NAME_BYTES_MAX;
 use crate::task::{
-    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, MemoryShare, ModelDemand, OperationInfo, Prepared,
-    ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, execute_inline, json_bytes,
+    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, METADATA_OPERATION, MemoryShare, ModelDemand,
+    OperationInfo, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, WorkUnit,
+    execute_inline, json_bytes,
 };
 
 /// The account of this executor's own memory bound, and its name in reports.
@@ -117,10 +118,8 @@ pub(crate) trait InferenceOperation: 'static {
     fn needs(_request: &Self::Request, _model: &ModelSketch) -> Option<Ability> {
         None
     }
-    /// Bytes of each compute thread beside those of the forward pass.
-    fn thread_bytes(_model: &ModelSketch) -> u64 {
-        0
-    }
+    /// Bytes of each compute thread beside those of the forward pass: at least what tokenising the longest text holds.
+    fn thread_bytes(request: &Self::Request, model: &ModelSketch) -> u64;
     /// Checks what types cannot say; gives the bytes held beside payload and model.
     fn check(request: &Self::Request, model: &ModelSketch) -> Result<u64, TaskError>;
     fn run(request: &Self::Request, scope: &mut InferenceScope<'_>) -> Result<Self::Output, TaskError>;
@@ -138,7 +137,7 @@ struct Entry {
     name: &'static str,
     parse: fn(&Value) -> Result<Checked, TaskError>,
     needs: NeedsFn,
-    thread_bytes: fn(&ModelSketch) -> u64,
+    thread_bytes: CheckFn,
     check: CheckFn,
     run: RunFn,
     info: fn(&TaskType) -> OperationInfo,
@@ -173,7 +172,7 @@ impl Entry {
                 Ok((Arc::new(request), model))
             },
             needs: |erased, sketch| Ok(O::needs(request::<O>(erased)?, sketch)),
-            thread_bytes: O::thread_bytes,
+            thread_bytes: |erased, sketch| Ok(O::thread_bytes(request::<O>(erased)?, sketch)),
             check: |erased, sketch| O::check(request::<O>(erased)?, sketch),
             run: |erased, scope| {
                 let output = O::run(request::<O>(erased)?, scope)?;
@@ -264,7 +263,7 @@ impl ModelInferenceExecutor {
         let working = sketch
             .working_bytes_per_token
             .saturating_mul(WORKING_TOKENS.max(sketch.max_tokens.unwrap_or(0) as u64))
-            .saturating_add((entry.thread_bytes)(&sketch));
+            .saturating_add((entry.thread_bytes)(&request, &sketch)?);
         let on_host = self.inner.options.device == DeviceClass::Host;
         let demand = ResourceDemand {
             host_bytes: BASE_TASK_BYTES
@@ -342,7 +341,10 @@ impl TaskExecutor for ModelInferenceExecutor {
                 let mut scope = InferenceScope { model, embedder, cancel: ctx.cancel(), sink: ctx.sink(), metadata };
                 let mut result = TaskResult::new((parsed.entry.run)(&parsed.request, &mut scope)?);
                 result.metadata = scope.metadata;
-                result.metadata.insert("operation".into(), json!(parsed.entry.name));
+                result.metadata.insert(METADATA_OPERATION.into(), json!(parsed.entry.name));
+                let tokens = |name: &str| result.output.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+                ctx.sink().worked(WorkUnit::PromptTokens, tokens("/usage/prompt_tokens"));
+                ctx.sink().worked(WorkUnit::CompletionTokens, tokens("/usage/completion_tokens"));
                 result.metadata.insert("model_digest".into(), json!(pinned.embedder().info().digest));
                 result.metadata.insert("model_wait_ms".into(), json!(model_wait_ms));
                 result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));

@@ -5,7 +5,7 @@ use tallow_models::Ability;
 use tallow_models::heads::ScoreRule;
 use tallow_models::text::TextPair;
 
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, default_prompt, library_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
@@ -27,6 +27,10 @@ impl InferenceOperation for Rerank {
         Some(Ability::Rerank)
     }
 
+    fn thread_bytes(request: &RerankRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.documents.0).saturating_add(library_bytes(std::slice::from_ref(&request.query)))
+    }
+
     fn check(request: &RerankRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.documents.check("documents")?;
         if request.query.len() > TEXT_BYTES_MAX {
@@ -44,15 +48,15 @@ impl InferenceOperation for Rerank {
     fn run(request: &RerankRequest, scope: &mut InferenceScope<'_>) -> Result<RerankResult, TaskError> {
         let encoder = scope.encoder(Ability::Rerank)?;
         let rule = if request.raw_scores { ScoreRule::Raw } else { encoder.rerank_rule() };
+        let (prompt, prompt_name) = default_prompt(scope.model.info())?;
+        let query = prompt + &request.query;
         let pairs: Vec<TextPair<'_>> =
-            request.documents.0.iter().map(|document| TextPair { first: &request.query, second: Some(document) }).collect();
+            request.documents.0.iter().map(|document| TextPair { first: &query, second: Some(document) }).collect();
         let run = HeadRun {
-            encoder,
             cut: cut(request.long_input, request.pair_truncation),
             slice_texts: SLICE_TEXTS,
-            pairs_per_text: 1,
             field: "documents",
-            what: "reranking",
+            ..HeadRun::over_texts(encoder, request.long_input, "reranking")
         };
         let mut scores: Vec<f32> = Vec::with_capacity(pairs.len());
         let usage = run.each(&pairs, scope, |_, tokens, stop| {
@@ -61,6 +65,7 @@ impl InferenceOperation for Rerank {
             Ok(())
         })?;
         scope.metadata.insert("activation".into(), json!(rule.name()));
+        scope.metadata.insert("prompt_name".into(), json!(prompt_name));
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
         order.truncate(request.top_n.unwrap_or(usize::MAX));

@@ -1,12 +1,10 @@
 //! `similarity`: texts compared by the cosine of their vectors.
 
-use serde_json::json;
 use tallow_models::Ability;
 
-use super::embed::{long_text, usage};
-use super::texts::{check_spoken, text_error};
+use super::embed::{EmbedRun, long_text, usage};
+use super::texts::{SLICE_TEXTS, check_spoken, library_bytes, sequence_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::{EmbedPlan, embed_texts};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{SCORES_MAX, SimilarityRequest, SimilarityResult};
@@ -27,6 +25,10 @@ impl InferenceOperation for Similarity {
         Some(Ability::Embed)
     }
 
+    fn thread_bytes(request: &SimilarityRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts_a.0).max(library_bytes(&request.texts_b.0))
+    }
+
     fn check(request: &SimilarityRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         check_spoken("texts_a", &request.texts_a)?;
         check_spoken("texts_b", &request.texts_b)?;
@@ -38,37 +40,25 @@ impl InferenceOperation for Similarity {
             ));
         }
         let vectors = (request.texts_a.0.len() + request.texts_b.0.len()) as u64 * model.dimensions as u64 * 8;
-        let bytes = request.texts_a.bytes() + request.texts_b.bytes();
-        Ok(vectors.saturating_add(scores as u64 * 40).saturating_add(bytes.saturating_mul(3)))
+        // The texts once more in one list, and their tokens.
+        let bytes = request.texts_a.bytes().saturating_add(request.texts_b.bytes());
+        let tokens = sequence_bytes(&request.texts_a.0, SLICE_TEXTS).saturating_add(sequence_bytes(&request.texts_b.0, SLICE_TEXTS));
+        Ok(vectors.saturating_add(scores as u64 * 40).saturating_add(bytes.saturating_mul(2)).saturating_add(tokens))
     }
 
     fn run(request: &SimilarityRequest, scope: &mut InferenceScope<'_>) -> Result<SimilarityResult, TaskError> {
         let info = scope.embedder.info();
-        let plan = EmbedPlan { prompt: String::new(), long_text: long_text(request.long_input), dimensions: None, normalize: true };
         let texts: Vec<String> = request.texts_a.0.iter().chain(&request.texts_b.0).cloned().collect();
-        let (cancel, sink) = (scope.cancel, scope.sink);
-        let progress = |share: f32| sink.progress(share, "embedding");
-        let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
-        let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
+        let fields = [("texts_a", request.texts_a.0.len()), ("texts_b", request.texts_b.0.len())];
+        let done = EmbedRun::to_compare(&texts, &fields, (long_text(request.long_input), info))?.embed(scope)?;
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {
-            cancel.check()?;
+            scope.cancel.check()?;
             scores.push(b.chunks_exact(done.dimensions).map(|column| cosine(row, column)).collect::<Vec<f32>>());
         }
-        scope.metadata.insert("token_counts".into(), json!(done.token_counts));
-        scope.metadata.insert("truncated".into(), json!(done.truncated));
         let similarity = (scores.len() == 1 && scores[0].len() == 1).then(|| scores[0][0]);
         Ok(SimilarityResult { model: info.name.clone(), scores, similarity, usage: usage(&done) })
-    }
-}
-
-/// Where a text of both lists, one behind the other, stands in the request.
-fn place(request: &SimilarityRequest, idx: usize) -> String {
-    match idx.checked_sub(request.texts_a.0.len()) {
-        Some(idx) => format!("texts_b[{idx}]"),
-        None => format!("texts_a[{idx}]"),
     }
 }
 

@@ -3,11 +3,11 @@
 use tallow_models::tags::{Joining, TagSpan, join};
 use tallow_models::{Ability, Encoder, ModelError};
 
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TOKEN_TEXTS, cut, singles, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
-use crate::task::inference::{Aggregation, PairTruncation, Span, TagRequest, TagResult};
+use crate::task::inference::{Aggregation, Span, TagRequest, TagResult};
 
 pub(super) struct Tag;
 
@@ -25,6 +25,10 @@ impl InferenceOperation for Tag {
         Some(Ability::Tag)
     }
 
+    fn thread_bytes(request: &TagRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &TagRequest, model: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         let tokens: u64 = request.texts.0.iter().map(|text| model.tokens_max(text.len())).sum();
@@ -39,14 +43,7 @@ impl InferenceOperation for Tag {
     fn run(request: &TagRequest, scope: &mut InferenceScope<'_>) -> Result<TagResult, TaskError> {
         let encoder = scope.encoder(Ability::Tag)?;
         let joining = joining(request.aggregation);
-        let run = HeadRun {
-            encoder,
-            cut: cut(request.long_input, PairTruncation::LongestFirst),
-            slice_texts: SLICE_TOKEN_TEXTS,
-            pairs_per_text: 1,
-            field: "texts",
-            what: "tagging",
-        };
+        let run = HeadRun::over_texts(encoder, request.long_input, "tagging");
         let mut items = Vec::with_capacity(request.texts.0.len());
         let usage = run.each(&singles(&request.texts), scope, |first, tokens, stop| {
             let rows = encoder.token_logits(tokens, stop)?;

@@ -1,6 +1,7 @@
 //! The inference executor as its callers see it, on tiny models with sentence-transformers' answers behind them.
 
 mod heads;
+mod prompts;
 
 use std::path::Path;
 
@@ -121,6 +122,8 @@ async fn bad_requests_are_refused_with_the_path_of_the_field() {
         (json!({ "operation": "embed", "texts": ["a", ""] }), "invalid_payload", "`texts[1]`: the text is empty"),
         (json!({ "operation": "embed", "texts": "\u{a0}\n" }), "invalid_payload", "`texts[0]`: the text is blank"),
         (json!({ "operation": "similarity", "texts_a": "a", "texts_b": ["a", " "] }), "invalid_payload", "`texts_b[1]`: the text is blank"),
+        (json!({ "operation": "zero_shot", "texts": ["a", ""], "labels": ["b"] }), "invalid_payload", "`texts[1]`: the text is empty"),
+        (json!({ "operation": "zero_shot", "texts": "a", "labels": ["b", " "] }), "invalid_payload", "`labels[1]`: the text is blank"),
         (json!({ "operation": "embed", "texts": "a", "encoding": "hex" }), "invalid_payload", "encoding"),
         (json!({ "operation": "embed", "texts": "a", "prompt_name": "query" }), "invalid_payload", "prompt_name"),
         (json!({ "operation": "embed", "texts": "a", "prompt": "p", "prompt_name": "q" }), "invalid_payload", "prompt_name"),
@@ -197,6 +200,19 @@ async fn the_declared_memory_bounds_models_and_tasks() {
     let executor = ModelInferenceExecutor::with_options(ComputePool::new(1).unwrap(), Ledger::new(&limits), options);
     let refused = executor.execute(&task(json!({ "operation": "embed", "texts": "a", "model": "tiny-bert" }))).await.unwrap_err();
     assert_eq!(refused.code(), "does_not_fit", "{refused}");
+}
+
+#[test]
+fn a_stretch_without_blanks_costs_what_the_tokenizer_holds_of_it() {
+    use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES};
+    let bytes = 1 << 20;
+    let price = |data: Value| executor().demand(&task(data)).host_bytes;
+    let differ = LIBRARY_BYTES * (bytes - PIECE_BYTES) as u64 * 2;
+    for operation in ["embed", "tokenize", "count_tokens", "embed_tokens"] {
+        let ask = |text: String| json!({ "operation": operation, "text": text });
+        let (spaced, stretch) = (price(ask("cat ".repeat(bytes / 4))), price(ask("x".repeat(bytes))));
+        assert_eq!(stretch - spaced, differ, "{operation}");
+    }
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! What operations on texts share: which texts are refused and how that is said, texts through a head, prices, and what was done in the metadata.
 
 use serde_json::json;
-use tallow_models::text::{PairCut, PairTokens, TextPair};
-use tallow_models::{Encoder, ModelError, StopCheck};
+use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES, PairCut, PairTokens, TextPair};
+use tallow_models::{EmbedderInfo, Encoder, StopCheck};
 
 use super::InferenceScope;
 use crate::embed::{EmbedError, PairPlan, PairsDone, each_slice};
 use crate::shelf::ModelSketch;
-use crate::task::TaskError;
 use crate::task::inference::{LONG_INPUT_REMEDY, LongText, PairTruncation, Texts, Usage};
+use crate::task::{TaskError, WorkUnit};
 
-/// Texts that go through a head together when each leaves one small answer.
+/// Texts that are tokenised and computed together when each leaves one small answer.
 pub(super) const SLICE_TEXTS: usize = 512;
 /// The same when each token leaves one.
 pub(super) const SLICE_TOKEN_TEXTS: usize = 64;
@@ -31,11 +31,28 @@ pub(super) fn singles(texts: &Texts) -> Vec<TextPair<'_>> {
     texts.0.iter().map(|first| TextPair { first, second: None }).collect()
 }
 
+/// What a compute thread holds while it tokenises one of `texts`: the library's share of a piece, or of the longest stretch that has no blank to be cut at.
+pub(super) fn library_bytes(texts: &[String]) -> u64 {
+    let stretch = |text: &String| match text.len() {
+        short if short <= PIECE_BYTES => short,
+        _ => text.split(char::is_whitespace).map(str::len).max().unwrap_or(0).max(PIECE_BYTES),
+    };
+    let longest = texts.iter().map(stretch).max().unwrap_or(0);
+    (longest as u64).saturating_mul(LIBRARY_BYTES)
+}
+
+/// Bytes of the sequences of a slice of `texts`: for every byte at most one id with its place, in lists that may have twice the room, and the text itself.
+pub(super) fn sequence_bytes(texts: &[String], slice_texts: usize) -> u64 {
+    let longest = texts.iter().map(String::len).max().unwrap_or(0) as u64;
+    let all: u64 = texts.iter().map(|text| text.len() as u64).sum();
+    all.min(longest.saturating_mul(slice_texts as u64)).saturating_mul(42)
+}
+
 /// Bytes of the tokens of a slice, and of the list of texts.
 pub(super) fn token_bytes(texts: &Texts, model: &ModelSketch, slice_texts: usize) -> u64 {
     let longest = texts.0.iter().map(|text| model.tokens_max(text.len())).max().unwrap_or(0);
-    // An id, a segment, a place and a word per token, once as the library holds them and once as ours.
-    let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(160);
+    // An id, a segment and a place per token, in lists that may have twice the room.
+    let slice = longest.saturating_mul(slice_texts.min(texts.0.len()) as u64).saturating_mul(96);
     slice.saturating_add(texts.0.len() as u64 * 96).saturating_add(texts.bytes())
 }
 
@@ -51,6 +68,14 @@ pub(super) fn check_spoken(field: &str, texts: &Texts) -> Result<(), TaskError> 
     }
 }
 
+/// Errors: `InvalidPayload` at `field` for a number outside 1 to `most`.
+pub(super) fn check_count(field: &str, found: Option<usize>, most: usize) -> Result<(), TaskError> {
+    match found.filter(|found| !(1..=most).contains(found)) {
+        Some(found) => Err(TaskError::invalid(field, format!("found {found}, allowed are 1 to {most}"))),
+        None => Ok(()),
+    }
+}
+
 /// An embedding's error as the task's; `place` gives the field of a text by its index.
 pub(super) fn text_error(scope: &InferenceScope<'_>, error: EmbedError, place: impl Fn(usize) -> String) -> TaskError {
     match error {
@@ -62,11 +87,16 @@ pub(super) fn text_error(scope: &InferenceScope<'_>, error: EmbedError, place: i
     }
 }
 
-/// Errors: `InvalidPayload` at `field` for a number outside 1 to `most`.
-pub(super) fn check_count(field: &str, found: Option<usize>, most: usize) -> Result<(), TaskError> {
-    match found.filter(|found| !(1..=most).contains(found)) {
-        Some(found) => Err(TaskError::invalid(field, format!("found {found}, allowed are 1 to {most}"))),
-        None => Ok(()),
+/// The prompt that a model wants before a text when the request names none, and its name. Errors: `ModelCorrupt` for a name without a prompt.
+pub(super) fn default_prompt(info: &EmbedderInfo) -> Result<(String, Option<String>), TaskError> {
+    let Some(name) = &info.default_prompt_name else { return Ok((String::new(), None)) };
+    match info.prompts.get(name) {
+        Some(prompt) => Ok((prompt.clone(), Some(name.clone()))),
+        None => {
+            let shown: String = name.chars().take(80).collect();
+            let reason = format!("its default prompt `{shown}` is none of its prompts; a `prompt` of the request is used in its place");
+            Err(TaskError::ModelCorrupt { model: info.name.clone(), reason })
+        }
     }
 }
 
@@ -83,7 +113,13 @@ pub(super) struct HeadRun<'a> {
     pub(super) what: &'static str,
 }
 
-impl HeadRun<'_> {
+impl<'a> HeadRun<'a> {
+    /// The texts of the field `texts`, each alone, of whose tokens each leaves an answer.
+    pub(super) fn over_texts(encoder: &'a Encoder, long_input: LongText, what: &'static str) -> Self {
+        let cut = cut(long_input, PairTruncation::LongestFirst);
+        Self { encoder, cut, slice_texts: SLICE_TOKEN_TEXTS, pairs_per_text: 1, field: "texts", what }
+    }
+
     /// Hands every slice of tokenised `pairs` to `take`, and writes into the metadata what was done.
     ///
     /// Errors: those of tokenising and of `take`; a cancel's cause.
@@ -91,19 +127,16 @@ impl HeadRun<'_> {
         &self,
         pairs: &[TextPair<'_>],
         scope: &mut InferenceScope<'_>,
-        take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), ModelError>,
+        mut take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), EmbedError>,
     ) -> Result<Usage, TaskError> {
-        let mut take = take;
         let (cancel, sink) = (scope.cancel, scope.sink);
         let progress = |share: f32| sink.progress(share, self.what);
         let stop = || cancel.is_cancelled();
         let plan = PairPlan { encoder: self.encoder, cut: self.cut, slice_texts: self.slice_texts, pairs_per_text: self.pairs_per_text };
         let done = each_slice(plan, pairs, (&stop, &progress), |first, tokens| take(first, tokens, &stop));
-        let done = done.map_err(|error| match error {
-            ModelError::Input { reason } => TaskError::invalid(self.field, reason),
-            other => scope.error(other),
-        })?;
+        let done = done.map_err(|error| text_error(scope, error, |idx| format!("{}[{idx}]", self.field)))?;
         describe(scope, &done);
+        sink.worked(WorkUnit::Documents, (pairs.len() / self.pairs_per_text.max(1)) as u64);
         Ok(Usage { prompt_tokens: done.computed_tokens, total_tokens: done.computed_tokens })
     }
 }

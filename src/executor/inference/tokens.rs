@@ -2,15 +2,12 @@
 
 use tallow_models::Sequence;
 
-use super::texts::text_error;
+use super::texts::{SLICE_TEXTS, library_bytes, sequence_bytes, text_error};
 use super::{InferenceOperation, InferenceScope};
 use crate::embed::tokenize_texts;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{CountTokensResult, TextTokens, TokenizeResult, TokensRequest};
-
-/// Texts that are tokenised between two looks at progress; bounds what is held.
-const SLICE_TEXTS: usize = 512;
 
 pub(super) struct Tokenize;
 pub(super) struct CountTokens;
@@ -21,6 +18,8 @@ fn each_sequence(request: &TokensRequest, scope: &InferenceScope<'_>, mut take: 
         let sequences = tokenize_texts(scope.embedder, (slice_idx * SLICE_TEXTS, slice), "", &stop);
         let sequences = sequences.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
         sequences.into_iter().for_each(&mut take);
+        let done = slice_idx * SLICE_TEXTS + slice.len();
+        scope.sink.progress(done as f32 / request.texts.0.len() as f32, "tokenising");
     }
     Ok(())
 }
@@ -35,10 +34,14 @@ impl InferenceOperation for Tokenize {
         request.model.as_deref()
     }
 
+    fn thread_bytes(request: &TokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &TokensRequest, _: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
         // An id, a spelling and two places, as JSON values, for up to one token per byte.
-        Ok(request.texts.bytes().saturating_mul(200))
+        Ok(request.texts.bytes().saturating_mul(200).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<TokenizeResult, TaskError> {
@@ -66,9 +69,13 @@ impl InferenceOperation for CountTokens {
         request.model.as_deref()
     }
 
+    fn thread_bytes(request: &TokensRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &TokensRequest, _: &ModelSketch) -> Result<u64, TaskError> {
         request.texts.check("texts")?;
-        Ok(request.texts.bytes().saturating_mul(40))
+        Ok((request.texts.0.len() as u64).saturating_mul(48).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
     fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<CountTokensResult, TaskError> {

@@ -6,11 +6,11 @@ use tallow_models::text::{PairCut, TextPair};
 use tallow_models::{Ability, ModelError};
 
 use super::classify::best_first;
-use super::embed::usage;
+use super::embed::{EmbedRun, usage};
 use super::similarity::cosine;
-use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, text_error, token_bytes};
+use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_spoken, library_bytes, sequence_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::{self, EmbedPlan, embed_texts};
+use crate::embed;
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{LABELS_MAX, LabelScore, LongText, TEMPLATE_BYTES_MAX, ZeroShotMethod, ZeroShotRequest, ZeroShotResult};
@@ -45,9 +45,15 @@ impl InferenceOperation for ZeroShot {
         Some(if by_entailment(request, entails || !model.abilities.has(Ability::Embed)) { Ability::Entail } else { Ability::Embed })
     }
 
+    fn thread_bytes(request: &ZeroShotRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
+    }
+
     fn check(request: &ZeroShotRequest, model: &ModelSketch) -> Result<u64, TaskError> {
-        request.texts.check("texts")?;
-        request.labels.check("labels")?;
+        let entails = by_entailment(request, model.abilities.has(Ability::Entail));
+        for (field, texts) in [("texts", &request.texts), ("labels", &request.labels)] {
+            if entails { texts.check(field)? } else { check_spoken(field, texts)? }
+        }
         let (texts, labels) = (request.texts.0.len(), request.labels.0.len());
         if labels > LABELS_MAX {
             return Err(TaskError::invalid("labels", format!("found {labels}, 1 to {LABELS_MAX} are allowed")));
@@ -65,7 +71,9 @@ impl InferenceOperation for ZeroShot {
         }
         let pairs = (texts * labels) as u64;
         let vectors = (texts + labels) as u64 * model.dimensions as u64 * 8;
-        let tokens = token_bytes(&request.texts, model, SLICE_TEXTS).saturating_add(request.labels.bytes() * SLICE_TEXTS as u64);
+        let labels = request.labels.bytes().saturating_mul(SLICE_TEXTS as u64);
+        let tokens = if entails { token_bytes(&request.texts, model, SLICE_TEXTS) } else { sequence_bytes(&request.texts.0, SLICE_TEXTS) };
+        let tokens = tokens.saturating_add(labels);
         Ok(pairs.saturating_mul(ENTRY_BYTES).saturating_add(vectors).saturating_add(tokens.saturating_mul(2)))
     }
 
@@ -92,7 +100,12 @@ fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resu
         .flat_map(|text| hypotheses.iter().map(move |hypothesis| TextPair { first: text, second: Some(hypothesis) }))
         .collect();
     let cut = if request.long_input == LongText::Truncate { PairCut::OnlyFirst } else { PairCut::Refuse };
-    let run = HeadRun { encoder, cut, slice_texts: SLICE_TEXTS, pairs_per_text: hypotheses.len(), field: "texts", what: "judging" };
+    let run = HeadRun {
+        cut,
+        slice_texts: SLICE_TEXTS,
+        pairs_per_text: hypotheses.len(),
+        ..HeadRun::over_texts(encoder, request.long_input, "judging")
+    };
     let mut logits: Vec<(f32, f32)> = Vec::with_capacity(pairs.len());
     let usage = run.each(&pairs, scope, |_, tokens, stop| {
         logits.extend(encoder.sequence_logits(tokens, stop)?.iter().map(|row| (row[entails], row[against])));
@@ -121,30 +134,17 @@ fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resul
     let hypotheses = request.labels.0.iter().map(|label| template.replacen("{}", label, 1));
     let texts: Vec<String> = request.texts.0.iter().cloned().chain(hypotheses).collect();
     let long_text = if request.long_input == LongText::Truncate { embed::LongText::Truncate } else { embed::LongText::Refuse };
-    let plan = EmbedPlan { prompt: String::new(), long_text, dimensions: None, normalize: true };
-    let (cancel, sink) = (scope.cancel, scope.sink);
-    let progress = |share: f32| sink.progress(share, "embedding");
-    let stop = || cancel.is_cancelled();
-    let done = embed_texts(scope.embedder, &texts, &plan, (&stop, &progress));
-    let done = done.map_err(|error| text_error(scope, error, |idx| place(request, idx)))?;
+    let fields = [("texts", request.texts.0.len()), ("labels", request.labels.0.len())];
+    let run = EmbedRun::to_compare(&texts, &fields, (long_text, scope.embedder.info()))?;
+    let done = EmbedRun { document_count: request.texts.0.len(), ..run }.embed(scope)?;
     let (texts, labels) = done.vectors.split_at(request.texts.0.len() * done.dimensions);
     let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(request.texts.0.len());
     for text in texts.chunks_exact(done.dimensions) {
-        cancel.check()?;
+        scope.cancel.check()?;
         let scores: Vec<f32> = labels.chunks_exact(done.dimensions).map(|label| cosine(text, label)).collect();
         items.push(best_first(&request.labels.0, &scores, None));
     }
     scope.metadata.insert("scores".into(), json!("cosine of text and hypothesis"));
     scope.metadata.insert("hypothesis_template".into(), json!(template));
-    scope.metadata.insert("token_counts".into(), json!(done.token_counts));
-    scope.metadata.insert("truncated".into(), json!(done.truncated));
     Ok(ZeroShotResult { model: scope.model.info().name.clone(), method: "embedding".into(), items, usage: usage(&done) })
-}
-
-/// Where a text of texts and hypotheses, one behind the other, stands in the request.
-fn place(request: &ZeroShotRequest, idx: usize) -> String {
-    match idx.checked_sub(request.texts.0.len()) {
-        Some(idx) => format!("labels[{idx}]"),
-        None => format!("texts[{idx}]"),
-    }
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{Operation, TextScope, TextState};
 use crate::executor::operation::Cost;
 use crate::task::text::{TextAnswer, TextInput, TextRequest};
-use crate::task::{Parts, TaskError};
+use crate::task::{Parts, TaskError, WorkUnit};
 
 /// Inputs from this size on are split over all compute threads.
 pub(super) const PARALLEL_BYTES_MIN: u64 = 256 * 1024;
@@ -81,16 +81,18 @@ where
     T: Send,
     F: Fn(&str) -> Result<T, TaskError> + Sync,
 {
-    match request.input()? {
-        TextInput::One(text) => work(text).map(TextAnswer::One),
+    let (answer, document_count) = match request.input()? {
+        TextInput::One(text) => (TextAnswer::One(work(text)?), 1),
         TextInput::Many(texts) => {
             let results = map_texts(texts, |_idx, text| {
                 scope.cancel.check()?;
                 work(text)
             })?;
-            Ok(TextAnswer::Many { count: results.len(), results })
+            (TextAnswer::Many { count: results.len(), results }, texts.len())
         }
-    }
+    };
+    scope.sink.worked(WorkUnit::Documents, document_count as u64);
+    Ok(answer)
 }
 
 /// The cost of an operation that holds `bytes_per_byte` for every byte of text.

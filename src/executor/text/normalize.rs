@@ -49,7 +49,7 @@ impl DocumentOperation for Normalize {
 }
 
 /// All steps but white space and CR LF. Characters are removed before the form is applied, since what they kept apart may compose, and the form is
-/// applied again at the end, since case and accents leave it.
+/// applied again at the end, since case and accents leave it. Cleaning what is clean changes nothing.
 fn clean_block(block: &str, request: &NormalizeRequest) -> String {
     let mut text = match request.line_endings {
         LineEndings::Keep => block.to_owned(),
@@ -73,13 +73,23 @@ fn clean_block(block: &str, request: &NormalizeRequest) -> String {
             form = UnicodeForm::Nfc;
         }
     }
-    text = match request.case {
-        CaseFolding::Keep => text,
+    if request.case != CaseFolding::Keep {
+        text = with_case(&text, request.case);
+        // The iota subscript is a mark until its case makes a letter of it, behind which other marks are accents.
+        if request.strip_accents && !text.is_ascii() {
+            text = strip_accents(&text);
+        }
+    }
+    with_form(text, form)
+}
+
+fn with_case(text: &str, case: CaseFolding) -> String {
+    match case {
+        CaseFolding::Keep => text.to_owned(),
         CaseFolding::Lower => text.to_lowercase(),
         CaseFolding::Upper => text.to_uppercase(),
         CaseFolding::Fold => text.chars().default_case_fold().collect(),
-    };
-    with_form(text, form)
+    }
 }
 
 fn with_form(text: String, form: UnicodeForm) -> String {

@@ -64,7 +64,7 @@ impl DocumentOperation for Tokenize {
         if request.unit == TokenUnit::Model {
             let tokenizer = model_tokenizer(scope.state, request.model.as_deref())?;
             let tokens: Vec<Token> = tokenizer
-                .tokens(text)?
+                .tokens(text, scope.cancel)?
                 .into_iter()
                 .map(|token| Token { id: Some(token.id), ..make_token(text, token.bytes, request.lowercase) })
                 .collect();
@@ -114,7 +114,7 @@ impl DocumentOperation for CountTokens {
     fn run(text: &str, request: &CountTokensRequest, scope: &TextScope<'_>) -> Result<CountTokensOutput, TaskError> {
         if request.unit == TokenUnit::Model {
             let tokenizer = model_tokenizer(scope.state, request.model.as_deref())?;
-            return Ok(CountTokensOutput { count: tokenizer.count(text)?, model: Some(tokenizer.model().to_owned()) });
+            return Ok(CountTokensOutput { count: tokenizer.count(text, scope.cancel)?, model: Some(tokenizer.model().to_owned()) });
         }
         let count = match request.unit {
             TokenUnit::Sentences => count_sentences(text, scope.cancel)?,

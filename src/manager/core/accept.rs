@@ -8,7 +8,7 @@ use super::super::dependencies;
 use super::super::events::EventKind;
 use super::super::idempotency::Fingerprint;
 use super::super::queue::Slot;
-use super::super::references::Reference;
+use super::super::references::{self, Reference};
 use super::super::state::{Command, Life, Phase};
 use super::super::table::{Entry, Rare};
 use super::super::timers::Timer;
@@ -194,7 +194,8 @@ impl Core {
     fn admitted(&mut self, ready: Ready, now_ns: u64) -> (Entry, Option<Fingerprint>) {
         let submitter = self.submitters.enter(&ready.submission.submitter);
         let name = self.submitters.get(submitter).name.clone();
-        let body = Arc::new(Accepted::new(ready.submission, name, ready.retries_default));
+        let fingerprint = ready.fingerprint.map(|digests| Box::from(digests.as_slice()));
+        let body = Arc::new(Accepted { fingerprint, ..Accepted::new(ready.submission, name, ready.retries_default) });
         let needs = Needs { references: ready.references, prepared: ready.prepared, bytes: ready.bytes, deadline_ns: ready.deadline_ns };
         (self.entry_of(body, submitter, needs, now_ns), ready.fingerprint)
     }
@@ -374,7 +375,10 @@ fn renamed(mut ready: Ready, existing: &HashMap<TaskId, TaskId>) -> Ready {
         *dependency = existing.get(dependency).copied().unwrap_or(*dependency);
     }
     for reference in &mut ready.references {
-        reference.from = existing.get(&reference.from).copied().unwrap_or(reference.from);
+        let Some(known) = existing.get(&reference.from) else { continue };
+        reference.from = *known;
+        // The journal keeps the payload: what reads it later has to find the task that exists, too.
+        references::point_at(&mut ready.submission.task.payload.data, reference);
     }
     ready
 }

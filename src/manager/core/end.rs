@@ -55,7 +55,7 @@ impl Core {
         let Some(entry) = self.table.get_mut(slot) else { return Err(Refusal::OutOfOrder(Phase::Cancelled)) };
         let from = entry.life.phase();
         let effects = entry.life.apply(Command::Stop { end: end_of(&kind) })?;
-        let outcome = Arc::new(Outcome { kind, at: self.clock.wall(self.clock.now_ns()) });
+        let outcome = Arc::new(Outcome { kind, at: self.clock.wall_now() });
         let task_id = entry.body.id();
         if let Some(cancel) = entry.cancel.take() {
             let cause = outcome.error().unwrap_or(TaskError::Cancelled { reason: "stopped".into() });
@@ -108,7 +108,7 @@ impl Core {
             Err(TaskError::Cancelled { reason }) => OutcomeKind::Cancelled(reason.into()),
             Err(error) => OutcomeKind::Failed(Arc::new(error)),
         };
-        let outcome = Arc::new(Outcome { kind, at: self.clock.wall(now_ns) });
+        let outcome = Arc::new(Outcome { kind, at: self.clock.wall_now() });
         entry.outcome = Some(outcome.clone());
         self.append(Record::Ended { task_id: key.task_id, outcome });
         if !self.journal.is_immediate() {

@@ -22,11 +22,12 @@ use super::registers::{Classes, Submitters, Types};
 use super::retention::{Retention, RetentionPolicy};
 use super::retry::RetryPolicy;
 use super::table::Table;
+use super::throughput::{Throughput, Work};
 use super::timers::Timers;
 use super::views::Totals;
 use crate::journal::{Journal, OutcomeKind, Record};
 use crate::resource::Ledger;
-use crate::task::{TaskError, TaskId};
+use crate::task::{ResourceDemand, TaskError, TaskId};
 
 pub(super) use accept::{Needs, Ready, at_position};
 pub(super) use end::{RunEnd, RunKey, Settled, outcome_bytes};
@@ -66,6 +67,7 @@ pub(super) struct Core {
     retention: Retention,
     keys: Keys,
     drain_rate: DrainRate,
+    throughput: Throughput,
     totals: Totals,
     refused: BTreeMap<&'static str, u64>,
     open: Load,
@@ -111,6 +113,7 @@ impl Core {
             retention: Retention::new(retention),
             keys: Keys::default(),
             drain_rate: DrainRate::default(),
+            throughput: Throughput::default(),
             totals: Totals::default(),
             refused: BTreeMap::new(),
             open: Load::default(),
@@ -161,6 +164,11 @@ impl Core {
         *self.refused.entry(error.code()).or_default() += 1;
     }
 
+    /// Counts the work of a completed task.
+    pub(super) fn worked(&mut self, executor: &str, operation: &str, work: Work) {
+        self.throughput.count(executor, operation, work, self.clock.now_ns());
+    }
+
     /// The journal can no longer be trusted: nothing new is taken from here on.
     pub(super) fn journal_broke(&mut self, error: &TaskError) {
         if !self.journal_failed {
@@ -181,17 +189,19 @@ impl Core {
 
     fn enqueue(&mut self, slot: Slot, now_ns: u64) {
         let Some(entry) = self.table.get_mut(slot) else { return };
-        entry.class = self.classes.enter(entry.type_idx, &entry.prepared.demand, &mut self.queue);
+        entry.class = self.classes.enter(&entry.prepared.demand, &mut self.queue);
         let priority = entry.priority as u8;
         let cost = 1 + (entry.bytes / COST_BYTES).min(COST_MAX) as u16;
         self.queued[usize::from(priority)] += 1;
-        self.queue.push(slot, Waiting { level: priority, submitter: entry.submitter, class: entry.class, cost, now_ns });
+        let ResourceDemand { host_bytes, device_bytes, .. } = entry.prepared.demand;
+        let (submitter, class) = (entry.submitter, entry.class);
+        self.queue.push(slot, Waiting { level: priority, submitter, class, cost, host_bytes, device_bytes, now_ns });
     }
 
     /// True when the run loop must look at a new task: it would start, as far as is known, or has a deadline to watch.
     pub(super) fn concerns_loop(&self, slot: Slot) -> bool {
         let entry = self.table.get(slot);
-        entry.is_some_and(|entry| entry.rare.is_some() || !self.queue.is_blocked(entry.class) && self.runs < self.limits.running_max)
+        entry.is_some_and(|entry| entry.rare.is_some() || !self.queue.is_blocked(slot) && self.runs < self.limits.running_max)
     }
 
     /// Cancels what is open; returns how many tasks that were.

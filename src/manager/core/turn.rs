@@ -10,7 +10,7 @@ use super::super::table::Entry;
 use super::super::timers::Timer;
 use super::{Core, Mode, RunKey};
 use crate::journal::{Accepted, OutcomeKind, Record};
-use crate::resource::{Claim, Shortage};
+use crate::resource::Claim;
 use crate::task::{CancelHandle, Prepared, ResourceDemand, Task, TaskError, TaskId};
 
 /// Starts of one turn: keeps the lock short; the rest follows in the next.
@@ -73,7 +73,6 @@ impl Core {
         self.settle();
         self.forget(now_ns, &mut turn);
         self.begin_resolving(&mut turn);
-        self.queue.age(now_ns);
         self.queue.unblock();
         if self.mode != Mode::Closed {
             self.start_expedited(now_ns, &mut turn);
@@ -81,7 +80,7 @@ impl Core {
             turn.more |= self.queue.asks();
             turn.stuck = self.queue.stuck().and_then(|slot| self.table.get(slot)).map(|entry| entry.prepared.demand.clone());
         }
-        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns(), self.queue.next_age_ns()];
+        let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns()];
         turn.wake_ns = wakes.into_iter().flatten().min();
         turn
     }
@@ -259,9 +258,8 @@ impl Core {
                 if submitters.get(entry.submitter).running >= limits.running_per_submitter_max {
                     return Err(Short::Submitter);
                 }
-                let facts = classes.facts(entry.class);
                 let demand = &entry.prepared.demand;
-                claimed = Some(ledger.try_claim(demand).map_err(|shortage| short_of(&shortage, demand, facts.share, facts.device))?);
+                claimed = Some(ledger.try_claim(demand).map_err(|shortage| classes.short(entry.class, demand, &shortage))?);
                 Ok(())
             });
             let (Some(slot), Some(claim)) = (picked, claimed) else { return };
@@ -303,17 +301,5 @@ impl Core {
         let task = (start.key.task_id, &start.body.submitter);
         self.hub.publish(now_ns, task, super::super::events::EventKind::Started { attempt }, 0);
         Some(start)
-    }
-}
-
-/// Which account a shortage is about, in the queue's numbers.
-fn short_of(shortage: &Shortage, demand: &ResourceDemand, share: Option<u32>, device: Option<u32>) -> Short {
-    let is_share = demand.share.as_ref().is_some_and(|share| shortage.resource.contains(&*share.account));
-    match (shortage.resource.as_str(), share, device) {
-        ("compute threads", ..) => Short::Threads,
-        ("host memory", ..) => Short::Host,
-        (_, Some(share), _) if is_share => Short::Share(share),
-        (_, _, Some(device)) => Short::Device(device),
-        _ => Short::Host,
     }
 }

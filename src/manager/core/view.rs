@@ -140,6 +140,7 @@ impl Core {
             refused: self.refused.clone(),
             drain_per_s,
             types: types.collect(),
+            operations: self.throughput.stats(now_ns),
             events_published: self.hub.published(),
             handler_events_missed: 0,
             handler_failures: 0,

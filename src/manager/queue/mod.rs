@@ -1,37 +1,51 @@
 //! Who is next: priority, then age, then fair share per submitter, subject to what fits. Pure.
 //!
-//! Tasks wait in *flows*: one first-in-first-out list per (level, class, submitter). A *class* is a set of tasks with about the same demand, so when the
-//! first of a class does not fit, the rest of it need not be asked. Among the flows of a level the one whose submitter has been served least goes
-//! first (start-time fair queueing: the long-run shares of deficit round robin, but a newcomer waits for no round); what a task really took is charged when
-//! it returns. A task that waits longer than `age_step` rises a level; there it takes its submitter's turn and no more, so a submitter with a long
-//! backlog does not come before one who has been served less. A task that does not fit may be passed by others for at most `reserve_after`; then nothing that competes for what
-//! it lacks starts before it, unless no running task could ever make room for it.
+//! *Fair share.* Tasks wait in *flows*: one per level, class and submitter, in the order of their arrival. Among the flows of a level the one whose
+//! submitter has been served least goes first (start-time fair queueing: the long-run shares of deficit round robin, but a newcomer waits for no round);
+//! what a task really took is charged when it returns.
+//!
+//! *Age.* A level is *overdue* to a higher one when its oldest task has waited `age_step` for each level between them. An overdue level gets the start
+//! after [`AGED_EVERY`] starts in a row of the level it is overdue to. So priority holds in front of any backlog, however old: a task that comes alone to
+//! a higher level starts next; and no level starves behind any flood, however steady. Linux's deadline schedulers for storage do the same to writes
+//! behind reads (`writes_starved`) and to low priorities (`prio_aging_expire`); to raise the old tasks themselves would hand the top level to them.
+//!
+//! *What fits.* A *class* is a set of tasks that ask for the same threads, draw on the same accounts and use the same model, so that they differ in
+//! bytes of their own alone. What is found too large says how much is free beside the model, and the flows are searched for the first task that asks for
+//! no more (`forest`): whatever fits runs. A task that does not fit may be passed by others for at most `reserve_after`; then nothing at its level or
+//! below that competes for what it lacks starts before it. When no running task could make room for it, whoever holds idle memory is asked to, and it is
+//! tried once more before it gives way. It holds up a higher level once it is overdue to that, and only one task in `age_step` does.
+
+mod forest;
+mod links;
+mod pick;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-mod links;
-
 use super::chunked::Chunked;
-use links::{Ends, Flow, NONE, Node};
+use forest::{Bytes, Forest, NONE};
+use links::{Account, Ends, Flow, Node};
 
 /// Position of a task in the manager's table.
 pub type Slot = u32;
 
 /// Priority levels, lowest first.
 pub const LEVELS: usize = 4;
+/// Starts in a row that a level may make in front of one that is overdue to it.
+pub const AGED_EVERY: u32 = 8;
+
 /// Bounds of waiting, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct QueuePolicy {
-    /// After this long at one level a task rises to the next.
+    /// After this long for each level between them a task is overdue to a higher level.
     pub age_step_ns: u64,
     /// For this long a task that does not fit may be passed.
     pub reserve_after_ns: u64,
 }
 
-/// What the tasks of a class ask for.
+/// What the tasks of a class draw on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassFacts {
-    /// True when they keep compute threads busy.
+    /// True when they keep compute threads busy; all of a class as many.
     pub threads: bool,
     /// The executor's memory share they draw on.
     pub share: Option<u32>,
@@ -39,17 +53,17 @@ pub struct ClassFacts {
     pub device: Option<u32>,
 }
 
-/// Why a task cannot start now.
+/// Why a task cannot start now, and how many bytes of that are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Short {
     /// Host memory.
-    Host,
+    Host(u64),
     /// Compute threads.
     Threads,
     /// The memory share of an executor.
-    Share(u32),
+    Share(u32, u64),
     /// The memory of a device.
-    Device(u32),
+    Device(u32, u64),
     /// The submitter runs as many tasks as it may.
     Submitter,
 }
@@ -57,10 +71,10 @@ pub enum Short {
 impl Short {
     fn concerns(self, facts: &ClassFacts) -> bool {
         match self {
-            Self::Host => true,
+            Self::Host(_) => true,
             Self::Threads => facts.threads,
-            Self::Share(share) => facts.share == Some(share),
-            Self::Device(device) => facts.device == Some(device),
+            Self::Share(share, _) => facts.share == Some(share),
+            Self::Device(device, _) => facts.device == Some(device),
             Self::Submitter => false,
         }
     }
@@ -77,14 +91,21 @@ pub struct Waiting {
     pub class: u16,
     /// What it costs its submitter's share; at least 1.
     pub cost: u16,
+    /// Host memory it asks for.
+    pub host_bytes: u64,
+    /// Device memory it asks for.
+    pub device_bytes: u64,
     /// Now.
     pub now_ns: u64,
 }
 
+/// A task for which what it lacks is kept.
 #[derive(Clone, Copy)]
 struct Reserved {
     slot: Slot,
     short: Short,
+    /// The highest level it holds up.
+    level: u8,
     tried: bool,
     /// Nothing runs that could make room; who holds idle memory is asked before it gives way.
     asks: bool,
@@ -94,16 +115,30 @@ struct Reserved {
 pub struct Queue {
     policy: QueuePolicy,
     nodes: Chunked<Node>,
+    /// Every flow's tasks, by order of arrival.
+    tasks: Forest,
+    /// The flows of each level and class, by what their submitters have been served.
+    order_of_flows: Forest,
     flows: Vec<Flow>,
-    ready: [Vec<BTreeSet<(u64, u32)>>; LEVELS],
+    free_flows: Vec<u32>,
+    accounts: Vec<Account>,
+    /// Roots in `order_of_flows`.
+    ready: [Vec<u32>; LEVELS],
     ages: [Ends; LEVELS],
+    /// Starts in a row of each level in front of one that is overdue to it.
+    streaks: [u32; LEVELS],
     facts: Vec<ClassFacts>,
     running: Vec<u32>,
+    /// What is free for each class, as far as is known.
+    free: Vec<Bytes>,
+    /// Classes in which nothing fits, whatever its size.
     blocked: Vec<bool>,
     blocked_submitters: BTreeSet<u32>,
     held_back: Vec<(Slot, Short)>,
     passed_ns: BTreeMap<Slot, u64>,
     reserved: Option<Reserved>,
+    /// When a task may next hold up a level above its own.
+    holds_up_next_ns: u64,
     virtual_time: u64,
     /// Cost served since the virtual time last moved, which it is owed.
     served: u64,
@@ -113,15 +148,6 @@ pub struct Queue {
     len: usize,
 }
 
-/// The first waiting task of a level: the order is by what its submitter has been served, then by age.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct First {
-    pass: u64,
-    order: u64,
-    submitter: u32,
-    slot: Slot,
-}
-
 impl Queue {
     /// An empty queue.
     #[must_use]
@@ -129,16 +155,23 @@ impl Queue {
         Self {
             policy,
             nodes: Chunked::default(),
+            tasks: Forest::default(),
+            order_of_flows: Forest::default(),
             flows: Vec::new(),
+            free_flows: Vec::new(),
+            accounts: Vec::new(),
             ready: Default::default(),
             ages: [Ends { head: NONE, tail: NONE }; LEVELS],
+            streaks: [0; LEVELS],
             facts: Vec::new(),
             running: Vec::new(),
+            free: Vec::new(),
             blocked: Vec::new(),
             blocked_submitters: BTreeSet::new(),
             held_back: Vec::new(),
             passed_ns: BTreeMap::new(),
             reserved: None,
+            holds_up_next_ns: 0,
             virtual_time: 0,
             served: 0,
             backlogged: 0,
@@ -152,9 +185,10 @@ impl Queue {
         let class = u16::try_from(self.facts.len()).unwrap_or(u16::MAX);
         self.facts.push(facts);
         self.running.push(0);
+        self.free.push(Bytes::MAX);
         self.blocked.push(false);
         for level in &mut self.ready {
-            level.push(BTreeSet::new());
+            level.push(NONE);
         }
         class
     }
@@ -193,10 +227,14 @@ impl Queue {
         self.reserved.map(|reserved| reserved.slot)
     }
 
-    /// True when the class is known not to fit until something is released.
+    /// True when the task waits and is known not to fit until something is released.
     #[must_use]
-    pub fn is_blocked(&self, class: u16) -> bool {
-        self.blocked[usize::from(class)]
+    pub fn is_blocked(&self, slot: Slot) -> bool {
+        let waits = self.nodes.contains(slot) && self.nodes[slot].queued;
+        waits && {
+            let class = usize::from(self.nodes[slot].class);
+            self.blocked[class] || !self.tasks.own(slot).within(&self.free[class])
+        }
     }
 
     /// Appends a task to its flow. A slot that already waits is left where it is.
@@ -205,20 +243,20 @@ impl Queue {
         if self.nodes[slot].queued {
             return;
         }
-        if self.flows.len() <= waiting.submitter as usize {
-            self.flows.resize_with(waiting.submitter as usize + 1, Flow::default);
+        if self.accounts.len() <= waiting.submitter as usize {
+            self.accounts.resize_with(waiting.submitter as usize + 1, Account::default);
         }
-        let level = waiting.level.min((LEVELS - 1) as u8);
         self.nodes[slot] = Node {
+            entered_ns: waiting.now_ns,
             submitter: waiting.submitter,
             class: waiting.class,
             cost: waiting.cost.max(1),
-            origin: level,
+            level: waiting.level.min((LEVELS - 1) as u8),
             queued: true,
             ..Node::default()
         };
         self.len += 1;
-        self.link(slot, level, waiting.now_ns);
+        self.link(slot, Bytes::new(waiting.host_bytes, waiting.device_bytes));
     }
 
     /// Takes a task out. Returns false when it did not wait.
@@ -239,6 +277,7 @@ impl Queue {
 
     /// Something was released: every class may be asked again.
     pub fn unblock(&mut self) {
+        self.free.fill(Bytes::MAX);
         self.blocked.fill(false);
         self.blocked_submitters.clear();
         self.held_back.clear();
@@ -258,138 +297,7 @@ impl Queue {
         self.running[usize::from(class)] += 1;
     }
 
-    /// The submitter's number will be given to another one, who starts without a past.
-    pub fn forget_submitter(&mut self, submitter: u32) {
-        if let Some(flow) = self.flows.get_mut(submitter as usize)
-            && flow.lists.is_empty()
-        {
-            flow.pass = 0;
-        }
-    }
-
-    /// Finds the next task that may start, takes it out and charges its submitter. `fits` claims what the task needs, or says what is short.
-    pub fn pick(&mut self, now_ns: u64, fits: &mut dyn FnMut(Slot) -> Result<(), Short>) -> Option<Slot> {
-        if let Some(slot) = self.pick_reserved(now_ns, fits) {
-            return Some(slot);
-        }
-        while let Some((submitter, slot)) = self.candidate() {
-            let class = self.nodes[slot].class;
-            match fits(slot) {
-                Ok(()) => {
-                    self.note_passed(slot, now_ns);
-                    self.take(slot);
-                    return Some(slot);
-                }
-                Err(Short::Submitter) => {
-                    self.blocked_submitters.insert(submitter);
-                }
-                Err(short) => {
-                    self.blocked[usize::from(class)] = true;
-                    self.held_back.push((slot, short));
-                }
-            }
-        }
-        None
-    }
-
-    fn pick_reserved(&mut self, now_ns: u64, fits: &mut dyn FnMut(Slot) -> Result<(), Short>) -> Option<Slot> {
-        let reserved = self.reserved.filter(|reserved| !reserved.tried)?;
-        match fits(reserved.slot) {
-            Ok(()) => {
-                self.take(reserved.slot);
-                return Some(reserved.slot);
-            }
-            Err(short) if (reserved.asks || short == Short::Submitter) && self.running_against(short) == 0 => {
-                // Nothing that runs could make room: it gives way and is passed for another while.
-                self.passed_ns.insert(reserved.slot, now_ns);
-                self.reserved = None;
-            }
-            Err(short) => {
-                let asks = self.running_against(short) == 0;
-                self.reserved = Some(Reserved { slot: reserved.slot, short, tried: true, asks });
-            }
-        }
-        None
-    }
-
     fn running_against(&self, short: Short) -> u32 {
         self.facts.iter().zip(&self.running).filter(|(facts, _)| short.concerns(facts)).map(|(_, running)| running).sum()
-    }
-
-    /// The first task in order whose class and submitter are not known to be stuck.
-    ///
-    /// One that rose by age has to be its submitter's turn among all that wait at the levels it rose from: age protects from higher priorities, and
-    /// gives a long backlog nothing over other submitters.
-    fn candidate(&self) -> Option<(u32, Slot)> {
-        let (level, mut best) = (0..LEVELS).rev().find_map(|level| self.first(level).map(|first| (level, first)))?;
-        for level in (usize::from(self.nodes[best.slot].origin)..level).rev() {
-            best = self.first(level).filter(|first| first.pass < best.pass).unwrap_or(best);
-        }
-        Some((best.submitter, best.slot))
-    }
-
-    fn first(&self, level: usize) -> Option<First> {
-        let classes = self.ready[level].iter().enumerate().filter(|(class, ready)| {
-            let held = self.reserved.is_some_and(|reserved| reserved.short.concerns(&self.facts[*class]));
-            !ready.is_empty() && !self.blocked[*class] && !held
-        });
-        let firsts = classes.filter_map(|(class, ready)| {
-            let &(pass, submitter) = ready.iter().find(|(_, submitter)| !self.blocked_submitters.contains(submitter))?;
-            let slot = self.head(submitter, level as u8, class as u16)?;
-            Some(First { pass, order: self.nodes[slot].order, submitter, slot })
-        });
-        firsts.min()
-    }
-
-    fn head(&self, submitter: u32, level: u8, class: u16) -> Option<Slot> {
-        let lists = &self.flows[submitter as usize].lists;
-        lists.iter().find(|list| list.level == level && list.class == class).map(|list| list.ends.head)
-    }
-
-    /// Remembers which held-back tasks the starting one has passed, and makes the longest passed one reserve.
-    fn note_passed(&mut self, starting: Slot, now_ns: u64) {
-        let (level, facts) = (self.nodes[starting].level, self.facts[usize::from(self.nodes[starting].class)]);
-        for &(held, short) in &self.held_back {
-            if self.nodes[held].level < level || !short.concerns(&facts) {
-                continue;
-            }
-            let since = *self.passed_ns.entry(held).or_insert(now_ns);
-            if self.reserved.is_none() && now_ns.saturating_sub(since) >= self.policy.reserve_after_ns {
-                self.reserved = Some(Reserved { slot: held, short, tried: true, asks: false });
-            }
-        }
-    }
-
-    /// Takes a chosen task out and charges its submitter.
-    fn take(&mut self, slot: Slot) {
-        let node = self.nodes[slot];
-        self.remove(slot);
-        self.started(node.class);
-        let pass = self.flows[node.submitter as usize].pass;
-        if pass > self.virtual_time {
-            (self.virtual_time, self.served) = (pass, 0);
-        }
-        self.charge(node.submitter, u64::from(node.cost));
-    }
-
-    /// Counts `cost` against a submitter: its waiting tasks come later by that much.
-    ///
-    /// Virtual time moves by the part of it that one more submitter would have got, so that whoever is ahead of its share waits for a bounded amount
-    /// of others' work, also when those others are ever new ones.
-    pub fn charge(&mut self, submitter: u32, cost: u64) {
-        let Some(flow) = self.flows.get_mut(submitter as usize) else { return };
-        self.served = self.served.saturating_add(cost);
-        let sharers = self.backlogged + 1;
-        if self.served >= sharers {
-            self.virtual_time = self.virtual_time.saturating_add(self.served / sharers);
-            self.served %= sharers;
-        }
-        let old = flow.pass;
-        flow.pass = old.saturating_add(cost);
-        for list in &flow.lists {
-            let ready = &mut self.ready[usize::from(list.level)][usize::from(list.class)];
-            ready.remove(&(old, submitter));
-            ready.insert((flow.pass, submitter));
-        }
     }
 }

@@ -74,7 +74,7 @@ async fn a_key_names_one_task_until_that_is_forgotten() {
     let first = manager.submit(keyed(json!({"a": 1, "b": 2}), "x")).await.expect("accepted");
     assert_eq!(manager.submit(keyed(json!({"b": 2, "a": 1}), "x")).await, Ok(first), "same payload, same task");
     let other = manager.submit(keyed(json!({"a": 1, "b": 3}), "x")).await;
-    assert_eq!(other, Err(TaskError::IdempotencyConflict { key: "k".into(), existing: first }));
+    assert_eq!(other, Err(TaskError::IdempotencyConflict { key: "k".into(), existing: first, differs: "data".into() }));
     assert_ne!(manager.submit(keyed(json!({"a": 1, "b": 3}), "y")).await.expect("another scope"), first);
     assert_eq!(manager.wait(&first).await.expect("completes").output["a"], 1);
     assert_eq!(manager.submit(keyed(json!({"a": 1, "b": 2}), "x")).await, Ok(first), "also after its end");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -10,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{Scripted, ledger, task, turns, until};
 use crate::journal::{Journal, MemoryJournal, Record, Replayed};
-use crate::manager::{ManagerOptions, StatusKind, TaskManager};
-use crate::task::TaskError;
+use crate::manager::{Clock, ManagerOptions, ManualClock, StatusKind, SystemClock, TaskManager};
+use crate::task::{Submission, TaskError};
 
 /// Durable when the test says so.
 struct Gated {
@@ -58,15 +59,15 @@ impl Journal for Gated {
     }
 }
 
-fn gated() -> (Arc<TaskManager<Scripted>>, Arc<Gated>) {
+fn gated(clock: Arc<dyn Clock>) -> (Arc<TaskManager<Scripted>>, Arc<Gated>) {
     let journal = Arc::new(Gated::new());
-    let options = ManagerOptions { journal: journal.clone(), ledger: Some(ledger(1 << 20, 2)), ..ManagerOptions::default() };
+    let options = ManagerOptions { journal: journal.clone(), ledger: Some(ledger(1 << 20, 2)), clock, ..ManagerOptions::default() };
     (Arc::new(TaskManager::with_options(Scripted::new(), options)), journal)
 }
 
 #[tokio::test]
 async fn every_state_change_is_durable_before_anyone_can_act_on_it() {
-    let (manager, journal) = gated();
+    let (manager, journal) = gated(Arc::new(SystemClock::new()));
     let submitted = tokio::spawn({
         let manager = manager.clone();
         async move { manager.submit_task(task(json!({"name": "t"}))).await }
@@ -96,7 +97,7 @@ async fn every_state_change_is_durable_before_anyone_can_act_on_it() {
 
 #[tokio::test]
 async fn a_journal_that_breaks_closes_the_manager_to_new_tasks_and_fails_what_could_not_start() {
-    let (manager, journal) = gated();
+    let (manager, journal) = gated(Arc::new(SystemClock::new()));
     journal.commits.add_permits(1);
     let held = tokio::spawn({
         let manager = manager.clone();
@@ -113,6 +114,33 @@ async fn a_journal_that_breaks_closes_the_manager_to_new_tasks_and_fails_what_co
     assert!(manager.executor().log.lock().is_empty(), "nothing begins that the journal does not know");
     assert_eq!(manager.ledger().snapshot().threads.used, 0);
     assert_eq!(manager.stats().running, 0);
+}
+
+#[tokio::test]
+async fn the_executor_is_not_called_once_the_deadline_has_passed_or_the_task_was_cancelled() {
+    let clock = Arc::new(ManualClock::new());
+    let (manager, journal) = gated(clock.clone());
+    let mut ids = Vec::new();
+    for (name, within_s) in [("late", 5), ("cancelled", 60)] {
+        let submission = Submission::new(task(json!({"name": name}))).deadline_in(Duration::from_secs(within_s));
+        ids.push(submission.task.id);
+        let manager = manager.clone();
+        tokio::spawn(async move { manager.submit(submission).await });
+    }
+    turns().await;
+    assert_eq!(*journal.names.lock(), ["accepted", "accepted", "started", "started"], "both are decided upon, neither has begun");
+    clock.advance(Duration::from_secs(6));
+    let cancelled = tokio::spawn({
+        let (manager, id) = (manager.clone(), ids[1]);
+        async move { manager.cancel_task(&id).await }
+    });
+    turns().await;
+    journal.commits.add_permits(100);
+    assert!(matches!(manager.wait(&ids[0]).await, Err(TaskError::DeadlineExceeded { .. })));
+    assert!(matches!(manager.wait(&ids[1]).await, Err(TaskError::Cancelled { .. })));
+    assert_eq!(cancelled.await.expect("no panic"), Ok(()));
+    until("both runs are over", || manager.ledger().snapshot().threads.used == 0).await;
+    assert!(manager.executor().log.lock().is_empty(), "{:?}", manager.executor().log.lock());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{MS, Scripted, ledger, manager, task, turns, until};
 use crate::journal::MemoryJournal;
-use crate::manager::{EventCursor, ManagerOptions, StatusKind, TaskManager};
+use crate::manager::{Clock as _, EventCursor, ManagerOptions, StatusKind, TaskManager, resolve_names};
 use crate::task::{Submission, TaskError, TaskStatus};
 
 #[tokio::test]
@@ -150,6 +150,38 @@ async fn work_past_its_deadline_never_starts_and_running_work_is_stopped() {
     assert_eq!(busy.wait(&waits).await, Err(TaskError::DeadlineExceeded { deadline: soon }), "the loop wakes for a deadline alone");
     let past = Submission::new(task(json!({}))).deadline(soon - Duration::from_secs(3600));
     assert_eq!(manager.submit(past).await.map_err(|error| error.code()), Err("deadline_exceeded"));
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_moves_no_deadline() {
+    for step in [chrono::TimeDelta::hours(1), chrono::TimeDelta::hours(-1)] {
+        let (manager, clock) = manager(|_| {});
+        let hang = || Submission::new(task(json!({"do": "obey"})));
+        let by_wall = manager.submit(hang().deadline(clock.wall_now() + Duration::from_secs(60))).await.expect("accepted");
+        let within = manager.submit(hang().deadline_in(Duration::from_secs(60))).await.expect("accepted");
+        clock.step_wall(step);
+        // What comes in after the step counts from the clock as it stands then.
+        let later = manager.submit(hang().deadline(clock.wall_now() + Duration::from_secs(60))).await.expect("accepted");
+        let spec = json!([{"type": "text_processing", "data": {}, "deadline_ms": 60_000}]);
+        let spec = resolve_names(serde_json::from_value(spec).expect("specs"), "").expect("resolves").remove(0);
+        let named = manager.submit(spec).await.expect("accepted");
+        let ids = [by_wall, within, later, named];
+        clock.advance(Duration::from_secs(59));
+        turns().await;
+        for id in &ids {
+            assert!(!manager.status(id).expect("known").status.is_terminal(), "{step}: too early");
+        }
+        clock.advance(Duration::from_secs(2));
+        for id in &ids {
+            let ended = manager.wait(id).await;
+            assert!(matches!(ended, Err(TaskError::DeadlineExceeded { .. })), "{step}: {ended:?}");
+            let shown = manager.get_task(id).expect("known").completed_at.expect("it has ended");
+            assert!(
+                step < chrono::TimeDelta::zero() || shown >= clock.wall_now() - Duration::from_secs(1),
+                "shown as the wall clock stands"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ mod graphs;
 mod large;
 mod lifecycle;
 mod pure;
+mod queue;
 mod races;
+mod repeats;
 mod simulation;
 mod virtual_time;
 

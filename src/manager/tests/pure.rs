@@ -8,11 +8,12 @@ use serde_json::json;
 use super::task;
 use crate::manager::admission::{DrainRate, Full, Load, Room, admit, retry_after};
 use crate::manager::histogram::Histogram;
-use crate::manager::idempotency::fingerprint;
+use crate::manager::idempotency::{Siblings, fingerprint};
 use crate::manager::retry::{Failure, MAX_RETRY_COUNT, RetryPolicy, next_delay};
 use crate::manager::ring::{Read, Ring, RingPolicy};
 use crate::manager::state::{Command, End, Life, Phase, Refusal};
-use crate::task::TaskError;
+use crate::manager::throughput::{OPERATION_COUNT_MAX, OTHER, Throughput, Work};
+use crate::task::{Submission, TaskError};
 
 fn command() -> impl Strategy<Value = Command> {
     let end = prop_oneof![Just(End::Completed), Just(End::Failed), Just(End::Cancelled)];
@@ -164,7 +165,7 @@ fn the_advised_wait_follows_the_measured_drain() {
 
 #[test]
 fn fingerprints_tell_payloads_apart_and_ignore_the_order_of_keys() {
-    let of = |data| fingerprint(&task(data).payload);
+    let of = |data| fingerprint(&Submission::new(task(data)), &Siblings::default());
     assert_eq!(of(json!({"a": 1, "b": [1, 2]})), of(json!({"b": [1, 2], "a": 1})));
     let different =
         [json!(null), json!(0), json!(false), json!(""), json!([]), json!({}), json!([[]]), json!(["ab"]), json!(["a", "b"]), json!("0")];
@@ -173,6 +174,31 @@ fn fingerprints_tell_payloads_apart_and_ignore_the_order_of_keys() {
             assert_ne!(of(one.clone()), of(other.clone()), "{one} {other}");
         }
     }
+}
+
+#[test]
+fn rates_are_those_of_the_last_minute_and_sums_those_since_the_start() {
+    const S: u64 = 1_000_000_000;
+    let mut throughput = Throughput::default();
+    let work = Work { tasks: 1, documents: 3, prompt_tokens: 40, completion_tokens: 10 };
+    throughput.count("text", "chunk", work, 100 * S);
+    let one = &throughput.stats(100 * S)[0];
+    assert_eq!((one.tasks_per_s, one.documents_per_s, one.tokens_per_s), (1.0, 3.0, 50.0), "less than a second counts as one");
+    for second in 101..400 {
+        throughput.count("text", "chunk", work, second * S);
+    }
+    let steady = &throughput.stats(400 * S - 1)[0];
+    assert!((0.95..=1.05).contains(&steady.tasks_per_s) && (47.0..=53.0).contains(&steady.tokens_per_s), "{steady:?}");
+    assert_eq!((steady.tasks, steady.documents, steady.prompt_tokens, steady.completion_tokens), (300, 900, 12_000, 3_000));
+    let over = &throughput.stats(461 * S)[0];
+    assert_eq!((over.tasks, over.tasks_per_s), (300, 0.0), "a minute later nothing of it is recent");
+    for at in 0..2 * OPERATION_COUNT_MAX {
+        throughput.count("foreign", &at.to_string(), work, 500 * S);
+    }
+    let all = throughput.stats(500 * S);
+    assert_eq!(all.len(), OPERATION_COUNT_MAX + 1);
+    let other = all.iter().find(|operation| operation.executor == OTHER).expect("the rest is counted");
+    assert_eq!(other.tasks as usize, OPERATION_COUNT_MAX + 1);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum PairTruncation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RerankRequest {
-    /// The query.
+    /// The query; the model's default prompt, if it has one, is put before it, as sentence-transformers' cross-encoders do.
     pub query: String,
     /// The documents; `texts` is another name.
     #[serde(alias = "texts")]
@@ -142,7 +142,7 @@ pub enum ZeroShotMethod {
     Auto,
     /// The model says whether the text entails the hypothesis.
     Entailment,
-    /// The cosine of text and hypothesis.
+    /// The cosine of text and hypothesis, both behind the model's default prompt if it has one.
     Embedding,
 }
 
@@ -150,7 +150,7 @@ pub enum ZeroShotMethod {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZeroShotRequest {
-    /// The texts; `text` and `input` are other names of this field.
+    /// The texts; `text` and `input` are other names of this field. By embedding, an empty or blank text or label is refused.
     #[serde(alias = "text", alias = "input")]
     pub texts: Texts,
     /// The labels, 1 to 1,000; `candidate_labels` is another name.

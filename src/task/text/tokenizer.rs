@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::task::TaskError;
+use crate::task::{CancelHandle, TaskError};
 
 /// A model's token: its vocabulary id and the bytes of the source it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,14 @@ pub trait TextTokenizer: Send + Sync + 'static {
     /// The model's name, as answers give it.
     fn model(&self) -> &str;
 
-    /// All tokens of the text, without special tokens and without truncation. Errors: those of the model.
-    fn tokens(&self, text: &str) -> Result<Vec<ModelToken>, TaskError>;
+    /// All tokens of the text, without special tokens and without truncation. Places lie at characters of the text.
+    ///
+    /// Errors: `InvalidPayload` at `text` for a text that the tokenizer refuses; the cause of a cancel, soon after it.
+    fn tokens(&self, text: &str, cancel: &CancelHandle) -> Result<Vec<ModelToken>, TaskError>;
 
     /// How many tokens [`TextTokenizer::tokens`] would give.
-    fn count(&self, text: &str) -> Result<usize, TaskError> {
-        self.tokens(text).map(|tokens| tokens.len())
+    fn count(&self, text: &str, cancel: &CancelHandle) -> Result<usize, TaskError> {
+        self.tokens(text, cancel).map(|tokens| tokens.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Event streams: order, resumption, bounds, slow and deaf readers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::harness::{Served, TOKEN, plain, served};
+use tallow::journal::MemoryJournal;
 
 /// Opens a stream and reads until `enough` says so.
 async fn follow(worker: &Served, path: &str, headers: &str, enough: impl Fn(&str) -> bool) -> String {
@@ -62,16 +64,66 @@ async fn a_stream_resumes_after_a_number_and_counts_what_it_missed() {
         worker.until(&id, "completed").await;
     }
     // Nine events have happened; four are kept.
-    let from_start = follow(&worker, "/v1/events?from=1", "", |text| text.contains("id: 9")).await;
+    let from_start = follow(&worker, "/v1/events?from=1", "", |text| text.contains("\"seq\":9")).await;
     assert_eq!(names(&from_start)[0], "missed", "{from_start}");
-    assert!(from_start.contains("data: {\"count\":5}"), "{from_start}");
-    let resumed = follow(&worker, "/v1/events", "last-event-id: 8\r\n", |text| text.contains("id: 9")).await;
-    assert_eq!(names(&resumed), ["task_completed"], "{resumed}");
-    for (path, header) in [("/v1/events?from=x", None), ("/v1/events?form=1", None), ("/v1/events", Some(("last-event-id", "x")))] {
+    assert!(from_start.contains("data: {\"event\":\"missed\",\"count\":5}"), "{from_start}");
+    let epoch = epoch(&from_start);
+    assert_eq!(ids(&from_start), (5..=9).map(|seq| format!("{epoch}-{seq}")).collect::<Vec<_>>(), "{from_start}");
+    for (id, expected) in [(format!("{epoch}-8"), ["task_completed"].as_slice()), ("8".into(), &["task_completed"])] {
+        let resumed = follow(&worker, "/v1/events", &format!("last-event-id: {id}\r\n"), |text| text.contains("\"seq\":9")).await;
+        assert_eq!(names(&resumed), expected, "{resumed}");
+    }
+    let late = follow(&worker, "/v1/events", &format!("last-event-id: {epoch}-2\r\n"), |text| text.contains("\"seq\":9")).await;
+    assert!(late.contains("\"count\":3}") && names(&late).len() == 5, "events 3 to 5 are gone: {late}");
+    for (path, header) in [
+        ("/v1/events?from=x", None),
+        ("/v1/events?form=1", None),
+        ("/v1/events", Some(("last-event-id", "x"))),
+        ("/v1/events", Some(("last-event-id", "0-7"))),
+    ] {
         let answer = worker.call(&format!("GET {path}"), header.as_slice(), b"").await;
         assert_eq!(answer.status, 400, "{path}");
     }
     worker.stop().await;
+}
+
+fn ids(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+fn epoch(text: &str) -> String {
+    ids(text)[0].split_once('-').map(|(epoch, _)| epoch.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_to_a_restarted_worker_is_told_that_events_are_missing() {
+    let journal = Arc::new(MemoryJournal::new());
+    let kept = Arc::clone(&journal);
+    let before = served(move |_, manager| manager.journal = kept).await;
+    let id = before.submit(json!({ "operation": "hang" })).await;
+    before.until(&id, "running").await;
+    let seen = follow(&before, &format!("/v1/tasks/{id}/events"), "", |text| text.contains("half way")).await;
+    let last = ids(&seen).last().copied().unwrap().to_owned();
+    // As a worker that is killed: its journal does not hear of the end.
+    before.done.abort();
+    drop(before);
+
+    let after = served(move |_, manager| manager.journal = journal).await;
+    after.until(&id, "running").await;
+    for (path, header) in [
+        (format!("/v1/tasks/{id}/events"), format!("last-event-id: {last}\r\n")),
+        ("/v1/events".to_owned(), format!("last-event-id: {last}\r\n")),
+        ("/v1/events".to_owned(), "last-event-id: 5000\r\n".to_owned()),
+        ("/v1/events?from=5001".to_owned(), String::new()),
+    ] {
+        let text = follow(&after, &path, &header, |text| text.contains("half way")).await;
+        assert_eq!(names(&text), ["missed", "task_submitted", "task_started", "task_progress"], "{path} {header}: {text}");
+        assert!(text.contains("\"count\":null,\"reason\":\"") && epoch(&text) != epoch(&seen), "{text}");
+        // The gap is told once: whoever comes back after it goes on.
+        let again = follow(&after, "/v1/events", &format!("last-event-id: {}\r\n", ids(&text)[0]), |text| text.contains("half way")).await;
+        assert_eq!(names(&again), ["task_submitted", "task_started", "task_progress"], "{again}");
+    }
+    after.stop().await;
 }
 
 #[tokio::test]

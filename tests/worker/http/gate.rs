@@ -152,8 +152,13 @@ async fn the_page_and_the_documents_of_the_worker_are_there() {
     let locked = worker.bare("GET /docs", &[("accept", "text/html")], b"").await;
     assert_eq!(locked.status, 401);
     assert!(String::from_utf8_lossy(&locked.body).contains("id=\"token\""), "a browser gets a field for the token");
+    let id = worker.submit(json!({ "operation": "echo", "value": 1 })).await;
+    worker.until(&id, "completed").await;
     let document = worker.get("/v1/executors").await.json();
     assert_eq!(document["executors"][0]["name"], "scripted");
+    let done = &document["throughput"][0];
+    assert_eq!((&done["operation"], &done["tasks"], &done["documents"]), (&json!("test"), &json!(1), &json!(0)), "{document}");
+    assert!(done["tasks_per_s"].as_f64().is_some_and(|rate| rate > 0.0) && document["queue"].get("operations").is_none(), "{document}");
     assert!(document["memory"]["host"]["limit"].as_u64().is_some_and(|limit| limit > 0), "{document}");
     assert!(document["queue"]["open_tasks"].is_array(), "{document}");
     let models = worker.get("/v1/models").await.json();

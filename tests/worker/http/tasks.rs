@@ -77,6 +77,30 @@ async fn an_idempotency_key_returns_the_first_task() {
 }
 
 #[tokio::test]
+async fn a_keyed_graph_can_be_repeated_and_a_change_of_it_is_named() {
+    let worker = plain().await;
+    let graph = |priority: &str, path: &str| {
+        json!({ "atomic": true, "tasks": [
+            { "name": "a", "type": { "custom": "test" }, "data": { "operation": "echo", "value": [1, 2] }, "idempotency_key": "g-a" },
+            { "name": "b", "type": { "custom": "test" }, "idempotency_key": "g-b", "depends_on": ["a"], "priority": priority,
+                "data": { "operation": "echo", "value": { "$from": "a", "path": path } } },
+        ] })
+    };
+    let first = worker.post("/v1/tasks/batch", &graph("high", "/echo/1")).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let again = worker.post("/v1/tasks/batch", &graph("high", "/echo/1")).await;
+    assert_eq!((again.status, again.json()), (202, first.json()));
+    for (priority, path, differs) in [("low", "/echo/1", "priority"), ("high", "/echo/0", "data")] {
+        let changed = worker.post("/v1/tasks/batch", &graph(priority, path)).await;
+        assert_eq!((changed.status, changed.code().as_str()), (422, "idempotency_conflict"));
+        let error = changed.json()["error"].clone();
+        assert_eq!((&error["differs"], &error["existing"]), (&json!(differs), &first.json()["tasks"][1]["id"]), "{error}");
+    }
+    assert_eq!(worker.manager.stats().totals.submitted, 2);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_batch_is_one_graph_or_many_outcomes() {
     let worker = plain().await;
     let graph = json!({ "atomic": true, "tasks": [

@@ -134,7 +134,7 @@ async fn masks_get_words_and_a_text_without_one_is_named() {
         }
     }
     let refused = run(json!({ "operation": "fill_mask", "model": "distilbert-mlm", "texts": ["a [MASK]", "a <mask>"] })).await.unwrap_err();
-    assert!(refused.to_string().contains("text 1 has no mask; this model's mask is spelled `[MASK]`"), "{refused}");
+    assert!(refused.to_string().contains("texts[1]`: no mask; this model's mask is spelled `[MASK]`"), "{refused}");
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn bad_requests_are_refused_with_the_path_of_the_field() {
         (json!({ "operation": "rerank", "model": "bert-rerank", "documents": ["a"] }), "query"),
         (json!({ "operation": "rerank", "model": "bert-rerank", "query": "a", "documents": [] }), "documents"),
         (json!({ "operation": "rerank", "model": "bert-rerank", "query": "a", "documents": ["b"], "top_n": 0 }), "top_n"),
-        (json!({ "operation": "rerank", "model": "bert-rerank", "query": "a", "documents": [long] }), "`documents`: text 0: 64 tokens"),
+        (json!({ "operation": "rerank", "model": "bert-rerank", "query": "a", "documents": [long] }), "`documents[0]`: 64 tokens"),
         (json!({ "operation": "classify", "model": "bert-nli", "texts": ["a"], "text_pairs": ["b", "c"] }), "text_pairs"),
         (json!({ "operation": "classify", "model": "bert-nli", "texts": ["a"], "top_k": 4 }), "top_k"),
         (json!({ "operation": "tag", "model": "bert-tags", "texts": ["a"], "aggregation": "best" }), "aggregation"),

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::task::TaskError;
 use crate::task::text::TextTokenizer;
+use crate::task::{CancelHandle, TaskError};
 
 /// Measures stretches of one text.
 pub(super) trait Meter {
@@ -98,20 +98,28 @@ impl Meter for UnitMeter {
     }
 }
 
+/// A tokenizer, and what stops it.
+#[derive(Clone, Copy)]
+pub(super) struct LentTokenizer<'a> {
+    pub(super) tokenizer: &'a dyn TextTokenizer,
+    pub(super) cancel: &'a CancelHandle,
+}
+
 /// Counts a model's tokens. The tokens of the whole text say where to look; the tokens of the chunk itself decide, since a chunk that stands
 /// alone may be cut into other tokens than the same stretch inside the text.
 pub(super) struct TokenMeter<'a> {
     text: &'a str,
-    tokenizer: &'a dyn TextTokenizer,
+    lent: LentTokenizer<'a>,
     units: UnitMeter,
 }
 
 impl<'a> TokenMeter<'a> {
     /// Tokenises the text once. Errors: those of the model.
-    pub(super) fn new(text: &'a str, tokenizer: &'a dyn TextTokenizer, size: usize, overlap: usize) -> Result<Self, TaskError> {
-        let mut starts: Vec<usize> = tokenizer.tokens(text)?.iter().map(|token| text.floor_char_boundary(token.bytes.start)).collect();
+    pub(super) fn new(text: &'a str, lent: LentTokenizer<'a>, size: usize, overlap: usize) -> Result<Self, TaskError> {
+        let tokens = lent.tokenizer.tokens(text, lent.cancel)?;
+        let mut starts: Vec<usize> = tokens.iter().map(|token| text.floor_char_boundary(token.bytes.start)).collect();
         starts.sort_unstable();
-        Ok(Self { text, tokenizer, units: UnitMeter { starts, text_len: text.len(), size, overlap } })
+        Ok(Self { text, lent, units: UnitMeter { starts, text_len: text.len(), size, overlap } })
     }
 }
 
@@ -127,7 +135,7 @@ impl Meter for TokenMeter<'_> {
     }
 
     fn size(&self, range: Range<usize>) -> Result<usize, TaskError> {
-        self.tokenizer.count(&self.text[range])
+        self.lent.tokenizer.count(&self.text[range], self.lent.cancel)
     }
 
     fn shrink(&self, start: usize, reach: usize, excess: usize) -> Option<usize> {

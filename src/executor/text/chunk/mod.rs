@@ -23,7 +23,7 @@ use crate::task::text::{
 use crate::task::{Parts, TaskError};
 use boundaries::Structure;
 use cutter::{Cutter, Piece};
-use meter::{CharacterMeter, Meter, TokenMeter, UnitMeter};
+use meter::{CharacterMeter, LentTokenizer, Meter, TokenMeter, UnitMeter};
 
 /// Bytes per byte of text beside the chunks: the parsed request, boundaries, spans of words.
 const WORK_BYTES_PER_BYTE: u64 = 8;
@@ -139,7 +139,9 @@ fn chunk_text(
     let meter: Box<dyn Meter + '_> = match (unit_of(request), tokenizer) {
         (Unit::Words, _) => Box::new(UnitMeter::new(text, &words(text, scope.cancel)?, size, overlap)),
         (Unit::Sentences, _) => Box::new(UnitMeter::new(text, &sentences(text, scope.cancel)?, size, overlap)),
-        (Unit::Tokens, Some(tokenizer)) => Box::new(TokenMeter::new(text, tokenizer, size, overlap)?),
+        (Unit::Tokens, Some(tokenizer)) => {
+            Box::new(TokenMeter::new(text, LentTokenizer { tokenizer, cancel: scope.cancel }, size, overlap)?)
+        }
         (Unit::Tokens, None) => return Err(TaskError::internal("token chunks need a tokenizer", "")),
         (Unit::Characters, _) => Box::new(CharacterMeter { text, size, overlap }),
     };

@@ -174,7 +174,7 @@ impl TextTokenizer for Syllables {
         "syllables"
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<ModelToken>, TaskError> {
+    fn tokens(&self, text: &str, _cancel: &CancelHandle) -> Result<Vec<ModelToken>, TaskError> {
         let mut tokens = Vec::new();
         let mut letters = 0;
         for (at, character) in text.char_indices() {
@@ -214,7 +214,7 @@ proptest! {
         let output: ChunkOutput = serde_json::from_value(output).unwrap();
         prop_assert_eq!(output.model.as_deref(), Some("syllables"));
         for chunk in &output.chunks {
-            prop_assert_eq!(chunk.size, Syllables.count(&chunk.text).unwrap());
+            prop_assert_eq!(chunk.size, Syllables.count(&chunk.text, &CancelHandle::default()).unwrap());
         }
         check(&text, &output.chunks, size, overlap > 0);
     }

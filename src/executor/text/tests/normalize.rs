@@ -56,6 +56,17 @@ fn cleaning_a_clean_text_changes_nothing() {
 }
 
 #[test]
+fn a_mark_that_its_case_makes_a_letter_takes_the_accents_behind_it() {
+    for case in ["upper", "fold"] {
+        let settings = || json!({ "case": case, "strip_accents": true });
+        let once = normalized("\u{1810}\u{345}\u{f99}", settings());
+        assert_eq!(once, if case == "upper" { "\u{1810}\u{399}" } else { "\u{1810}\u{3b9}" });
+        assert_eq!(normalized(&once, settings()), once);
+        assert_eq!(normalized("ᾳ", settings()), if case == "upper" { "Α" } else { "α" }, "behind a Greek letter it is an accent itself");
+    }
+}
+
+#[test]
 fn the_asked_form_holds_for_the_result() {
     let cases = [
         ("e\u{200b}\u{301}", json!({}), "\u{e9}"),
