@@ -68,7 +68,6 @@ pub struct TextTokenizer {
     lower_case: bool,
     special_token_count: usize,
     model_max_length: Option<usize>,
-    file_bytes: u64,
     has_segments: bool,
     mask: Option<u32>,
     unknown: Option<u32>,
@@ -111,7 +110,6 @@ impl TextTokenizer {
             lower_case,
             special_token_count: 0,
             model_max_length,
-            file_bytes: bytes.len() as u64,
         };
         tokenizer.special_token_count = tokenizer.encode("")?.ids.len();
         Ok(tokenizer)
@@ -127,12 +125,6 @@ impl TextTokenizer {
     #[must_use]
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
-    }
-
-    /// Bytes of `tokenizer.json`.
-    #[must_use]
-    pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
     }
 
     /// The spelling of a token.
