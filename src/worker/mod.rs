@@ -171,7 +171,7 @@ impl Worker {
 
 /// Errors: `InvalidPayload` at `precision` for one that the chosen device does not compute with.
 fn check_precision(plan: &WorkerPlan, device: &ChosenDevice) -> Result<(), TaskError> {
-    let fault = device_key(device.device).and_then(|key| plan.settings().precision.fault_on_device(&key.to_string()));
+    let fault = device_key(device.device).and_then(|key| plan.settings().precision.fault_on_device(&key));
     fault.map_or(Ok(()), |fault| Err(TaskError::invalid("precision", fault)))
 }
 
