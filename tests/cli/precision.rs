@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::doors::get;
 use crate::harness::Home;
+use crate::server::Server;
 
 const LEVELS: [&str; 4] = ["portable", "avx2", "avx512", "amx"];
 
@@ -45,14 +47,15 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 fn a_wrong_precision_is_told_by_the_name_it_came_under_with_what_is_allowed() {
     let home = Home::new();
     home.file("tallow.toml", "[worker]\nprecision = \"fp8\"\n");
-    let cases: [(&[&str], &[(&str, &str)], &str); 4] = [
-        (&["doctor", "--precision", "fp8"], &[], "--precision"),
-        (&["embed", "a", "--precision", "f32"], &[], "--precision"),
-        (&["doctor"], &[("TALLOW_PRECISION", "fp8")], "TALLOW_PRECISION"),
-        (&["--config", "tallow.toml", "doctor"], &[], "tallow.toml:2: precision is fp8"),
+    let cases: [(&[&str], Option<&str>, &str); 4] = [
+        (&["doctor", "--precision", "fp8"], None, "--precision"),
+        (&["embed", "a", "--precision", "f32"], None, "--precision"),
+        (&["doctor"], Some("fp8"), "TALLOW_PRECISION"),
+        (&["--config", "tallow.toml", "doctor"], None, "tallow.toml:2: precision is fp8"),
     ];
-    for (args, variables, name) in cases {
-        let output = home.command(args).envs(variables.iter().copied()).output().expect("the program starts");
+    for (args, variable, name) in cases {
+        let variables = variable.map(|value| ("TALLOW_PRECISION", value));
+        let output = home.command(args).envs(variables).output().expect("the program starts");
         let stderr = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(stderr.contains(name) && stderr.contains("auto, exact, bf16, int8"), "{args:?}: {stderr}");
@@ -155,4 +158,35 @@ fn the_precision_asked_for_is_in_the_answer() {
     assert_eq!(built_in["metadata"]["precision"], "int4_table", "the built-in model has no products");
     let shown: Value = serde_json::from_str(&home.run(["models", "show", "builtin", "--json"]).ok().stdout).expect("JSON");
     assert_eq!(shown["precision"], "int4_table");
+}
+
+#[test]
+fn a_served_worker_names_precision_and_instructions_wherever_it_lists_models_and_logs_why() {
+    for (args, told) in [(&["--precision", "bf16", "--isa", "portable"][..], Some(("bf16", "portable"))), (&[], None)] {
+        let home = Home::new();
+        let server = Server::start(&home, &[&["--no-auth", "--models-dir", &fixture(""), "--model", "tiny-bert"], args].concat());
+        let (_, executors) = get(&server, "/v1/executors", "localhost");
+        let (_, listed) = get(&server, "/v1/models", "localhost");
+        server.terminate();
+        let (status, log) = server.ended();
+        assert!(status.success(), "{log}");
+        let all = executors.as_object().expect("a document").values().filter_map(Value::as_array).flatten();
+        let details = all.map(|one| &one["details"]).find(|details| details["default_model"].is_string()).expect("the executor of models");
+        let of = |name: &str| listed["data"].as_array().expect("models").iter().find(|model| model["id"] == name).expect(name).clone();
+        let (loaded, other) = (of("tiny-bert"), of("tiny-mpnet"));
+        assert_eq!((&loaded["loaded"], &other["loaded"]), (&json!(true), &json!(false)));
+        assert_eq!((&details["models"][0]["precision"], &other["precision"]), (&loaded["precision"], &details["precision"]));
+        match told {
+            Some((precision, isa)) => {
+                assert_eq!(
+                    (&loaded["precision"], &details["isa"], &details["precision"]),
+                    (&json!(precision), &json!(isa), &json!(precision))
+                );
+            }
+            None => assert_eq!((&details["isa"], &details["precision"]), (&json!(levels(&home).last()), &json!("auto"))),
+        }
+        let reason = loaded["precision_reason"].as_str().expect("a sentence");
+        let line = log.lines().find(|line| line.contains("a model is loaded")).unwrap_or_else(|| panic!("no line of a load in {log}"));
+        assert!(line.contains(reason) && line.contains(loaded["precision"].as_str().expect("a name")), "{line} lacks {reason}");
+    }
 }
