@@ -1,4 +1,5 @@
-//! How good the built-in embedder is: `quality DATA_DIR`, where DATA_DIR holds `stsbenchmark/sts-*.csv` and `scifact/` in the BEIR layout.
+//! How good the built-in embedder is: `quality DATA_DIR`, where DATA_DIR holds `stsbenchmark/sts-*.csv` and `scifact/` in the BEIR layout; and how good
+//! an encoder is at every precision: `quality DATA_DIR MODEL_FOLDER`, which scores the test splits.
 //!
 //! Prints Spearman's correlation on the STS benchmark, nDCG@10 on SciFact, and texts per second on one thread. The model's parameters were
 //! chosen on the splits dev and train alone.
@@ -7,13 +8,18 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use candle_core::Device;
+use tallow_kernels::gemm::Precision;
 use tallow_models::quality::{SearchSet, pair_spearman, read_judgements, read_passages, read_sts, search_ndcg};
-use tallow_models::{BuiltinEmbedder, Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
+use tallow_models::{BuiltinEmbedder, Embedder, EmbedderInfo, Encoder, ModelError, Sequence, StopCheck};
 
 const PLACES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let data = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: quality DATA_DIR")?;
+    let data = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: quality DATA_DIR [MODEL_FOLDER]")?;
+    if let Some(folder) = std::env::args_os().nth(2) {
+        return precisions(&data, Path::new(&folder));
+    }
     let started = Instant::now();
     let embedder = BuiltinEmbedder::load()?;
     let info = embedder.info();
@@ -26,6 +32,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let abstracts: Vec<String> = set.corpus.iter().map(|passage| passage.full_text()).collect();
     speed("sts-b sentences", &embedder, &sentences)?;
     speed("scifact abstracts", &embedder, &abstracts)
+}
+
+/// One line of scores per precision, each on both test splits.
+fn precisions(data: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let pairs = read_sts("test", &read(data, "stsbenchmark/sts-test.csv")?)?;
+    let set = read_search_set(data, "test")?;
+    println!("{}, instructions: {}", folder.display(), tallow_kernels::Isa::active());
+    for precision in Precision::ALL {
+        let encoder = Encoder::load_with(folder, "model", (&Device::Cpu, precision))?;
+        let (spearman, ndcg) = (pair_spearman(&encoder, &pairs)?, search_ndcg(&encoder, &set, PLACES)?);
+        println!("{:5}  sts-b test spearman {spearman:.4}  scifact test ndcg@{PLACES} {ndcg:.4}", precision.name());
+    }
+    Ok(())
 }
 
 /// One line of scores per test set and split.

@@ -42,6 +42,10 @@ pub struct EmbedderInfo {
     pub default_prompt_name: Option<String>,
     /// The similarity the model was trained for, if it says so.
     pub similarity: Option<String>,
+    /// The arithmetic of its linear layers: `exact`, `bf16`, `int8`; `int4_table` for the built-in model, which has a table instead.
+    pub precision: String,
+    /// Why that one, in a sentence; with what was measured.
+    pub precision_reason: String,
     /// Bytes held while loaded: weights, vocabulary and measured overhead.
     pub memory_bytes: u64,
     /// Peak bytes of one token while it is computed, beside the weights.

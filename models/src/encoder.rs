@@ -1,6 +1,8 @@
 //! A sentence encoder read from a folder: transformer, pooling and heads as sentence-transformers would put them together.
 
 mod batches;
+mod load;
+mod price;
 mod promise;
 mod tasks;
 #[cfg(test)]
@@ -11,16 +13,16 @@ use std::path::Path;
 
 use candle_core::Device;
 use serde::Deserialize;
-use tallow_kernels::gemm::Precision;
 
-use crate::arch::{self, EncoderArch, EncoderConfig, TokenBatch};
+use crate::arch::{EncoderArch, EncoderConfig, TokenBatch};
 use crate::heads::{Head, HeadKind, HeadPlan, ScoreRule, SparseRule, TaskHead};
 use crate::pooling::{Pooling, PoolingConfig};
 use crate::source::files::{read_json, read_json_optional};
 use crate::text::TextTokenizer;
-use crate::weights::{Weights, weight_files};
 use crate::{Ability, Embedder, EmbedderInfo, ModelError, Sequence, StopCheck};
 
+pub use load::Chosen;
+pub use price::estimate_bytes;
 pub use tasks::{MaskFill, TokenRows};
 
 /// Modules beyond this are refused.
@@ -195,72 +197,6 @@ fn read_sentence_config(folder: &Path) -> Result<SentenceConfig, ModelError> {
 }
 
 impl Encoder {
-    /// Loads the model in `folder` to `device` under `name`. Blocks; reads every weight file once.
-    ///
-    /// Errors: `Missing`, `Unsupported`, `Corrupt`, `Io`; a `Device` fault of the library is `Internal`.
-    pub fn load(folder: &Path, name: &str, device: &Device) -> Result<Self, ModelError> {
-        Self::load_with(folder, name, (device, Precision::Exact))
-    }
-
-    /// The same with a chosen arithmetic of the linear layers.
-    pub fn load_with(folder: &Path, name: &str, (device, precision): (&Device, Precision)) -> Result<Self, ModelError> {
-        let plan = EncoderPlan::read(folder)?;
-        let files = weight_files(&plan.transformer)?;
-        let tokenizer = plan.tokenizer()?;
-        let mut weights = Weights::read(&files, device)?.with_precision(precision);
-        // Before the transformer takes the word embedding, which a decoder may share.
-        let (task_head, head_fault) = promise::read_task_head(&plan, &mut weights)?;
-        let arch = arch::build(&plan.config, &mut weights, device)?;
-        let (heads, dimensions) = read_heads(folder, &plan, device)?;
-        let max_tokens = plan.max_tokens(tokenizer.model_max_length());
-        let mut notes = plan.notes.clone();
-        if plan.sentence.max_seq_length.is_some_and(|asked| asked > max_tokens) {
-            notes.push(format!("max_seq_length is beyond the model's positions; {max_tokens} tokens are allowed"));
-        }
-        if plan.sentence.max_seq_length.is_none() {
-            notes.push(format!("no max_seq_length: {max_tokens} tokens are allowed by positions and tokenizer"));
-        }
-        if let Some(fault) = &head_fault {
-            notes.push(format!("the head of {} is not there and serves nothing: {fault}", plan.head.architecture));
-        }
-        let classifies = matches!(plan.head.kind, HeadKind::Sequence | HeadKind::Token);
-        let info = EmbedderInfo {
-            abilities: plan.abilities(),
-            labels: if classifies { plan.head.labels.clone() } else { Vec::new() },
-            name: name.to_owned(),
-            digest: weights.digest().to_owned(),
-            architecture: plan.config.family.clone(),
-            dimensions,
-            vocabulary: plan.config.vocab,
-            max_tokens: Some(max_tokens),
-            special_token_count: tokenizer.special_token_count(),
-            pooling: plan.pooling.name(),
-            pooling_source: plan.pooling_source,
-            normalizes: matches!(heads.last(), Some(Head::Normalize)),
-            matryoshka: plan.config.matryoshka.iter().copied().filter(|&dim| dim <= dimensions).collect(),
-            prompts: plan.prompts.prompts,
-            default_prompt_name: plan.prompts.default_prompt_name,
-            similarity: plan.prompts.similarity_fn_name,
-            memory_bytes: resident_bytes(crate::weights::memory_bytes(&files)? + plan.config.derived_bytes, tokenizer.file_bytes()),
-            working_bytes_per_token: plan.config.working_bytes_per_token(max_tokens),
-            notes,
-        };
-        Ok(Self {
-            info,
-            tokenizer,
-            arch,
-            hidden: plan.config.hidden,
-            pooling: plan.pooling,
-            heads,
-            plan: plan.head,
-            task_head,
-            head_fault,
-            sparse: plan.sparse,
-            segment_count: plan.config.segments(),
-            device: device.clone(),
-        })
-    }
-
     /// Pooled rows of one batch, in the batch's order.
     fn embed_batch(&self, sequences: &[&Sequence], stop: StopCheck<'_>) -> Result<Vec<f32>, ModelError> {
         let width = self.pooling.width(self.hidden);
@@ -296,38 +232,6 @@ fn token_batch<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> TokenBatch 
         batch.offsets.push(batch.ids.len());
     }
     batch
-}
-
-/// Weights, their working copies while they are joined, and the vocabulary, which takes about eleven times its file in memory.
-fn resident_bytes(weights: u64, tokenizer_file: u64) -> u64 {
-    weights + weights / 50 + tokenizer_file * 11 + (4 << 20)
-}
-
-/// Memory that loading a model will hold, from its tables alone. Errors: weights that are missing or whose tables are damaged.
-pub fn estimate_bytes(plan: &EncoderPlan) -> Result<u64, ModelError> {
-    let weights = crate::weights::memory_bytes(&weight_files(&plan.transformer)?)?;
-    let tokenizer = std::fs::metadata(plan.transformer.join("tokenizer.json")).map_or(0, |about| about.len());
-    Ok(resident_bytes(weights + plan.config.derived_bytes, tokenizer))
-}
-
-fn read_heads(folder: &Path, plan: &EncoderPlan, device: &Device) -> Result<(Vec<Head>, usize), ModelError> {
-    let mut width = plan.pooling.width(plan.config.hidden);
-    let mut heads = Vec::new();
-    for module in &plan.modules {
-        match short_name(&module.kind) {
-            "Transformer" | "MLMTransformer" | "Pooling" | "SpladePooling" => {}
-            "Normalize" => heads.push(Head::Normalize),
-            "Dense" => {
-                let (head, out) = Head::read_dense(&folder.join(&module.path), width, device)?;
-                heads.push(head);
-                width = out;
-            }
-            other => {
-                return Err(ModelError::unsupported(format!("module `{}` of modules.json; supported: {MODULES}", other.escape_debug())));
-            }
-        }
-    }
-    Ok((heads, width))
 }
 
 impl Embedder for Encoder {

@@ -31,7 +31,7 @@ pub(crate) struct GlobalArgs {
     /// Settings file [default: $XDG_CONFIG_HOME/tallow/config.toml, which may be absent]
     #[arg(long, env = "TALLOW_CONFIG", value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Where the token lives [default: $XDG_DATA_HOME/tallow or ~/.local/share/tallow]
+    /// Where the token and measured precisions live [default: $XDG_DATA_HOME/tallow or ~/.local/share/tallow]
     #[arg(long, env = "TALLOW_DATA_DIR", value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print results as JSON

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
+use tallow_kernels::Isa;
 use tallow_kernels::device::{BackendDevices, DeviceSurvey};
+use tallow_models::precision::{PrecisionChoice, auto_rule};
 
 use super::args::VERSION;
 use super::exit::{CliError, Exit};
@@ -12,7 +14,7 @@ use super::session::{Session, env};
 use crate::config::{WorkerLayer, default_config_path};
 use crate::resource::{DeviceChoice, format_bytes};
 use crate::security::TokenStore;
-use crate::worker::WorkerPlan;
+use crate::worker::{WorkerPlan, processor_features};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliE
         json!(plan.memory()),
         format!("{}: {}", format_bytes(plan.memory().bytes), plan.memory().reason),
     ));
+    facts.extend(arithmetic_facts(&settings));
     let split = plan.memory_split();
     let (tasks, held) = (format_bytes(split.tasks_bytes), format_bytes(split.held_bytes()));
     let text = format!("{tasks} for tasks and models, {held} for payloads, results, events and bodies");
@@ -71,7 +74,7 @@ fn fact(group: &'static str, name: &'static str, value: Value, text: impl Into<S
 fn host_facts(plan: &WorkerPlan) -> Vec<Fact> {
     let (cpus, memory) = (&plan.probe().cpus, &plan.probe().memory);
     let quota = cpus.quota.map_or_else(|| "no cgroup quota".into(), |quota| format!("cgroup quota {quota:.2}"));
-    let isa = crate::worker::processor_features();
+    let isa = processor_features();
     vec![
         fact("host", "version", json!(VERSION.as_str()), VERSION.as_str()),
         fact(
@@ -99,6 +102,22 @@ fn host_facts(plan: &WorkerPlan) -> Vec<Fact> {
                 format_bytes(memory.total_bytes)
             ),
         ),
+    ]
+}
+
+/// Instructions in use, and the precision of encoders.
+fn arithmetic_facts(settings: &crate::config::WorkerSettings) -> Vec<Fact> {
+    let isa = Isa::active();
+    let why = if settings.isa.is_some() { "asked for".to_owned() } else { format!("the best of {}", processor_features().join(", ")) };
+    let amx = if matches!(isa, Isa::Amx(_)) { "with matrix tiles" } else { "without matrix tiles" };
+    let choice = settings.precision;
+    let rule = match choice {
+        PrecisionChoice::Auto => auto_rule(isa),
+        PrecisionChoice::Fixed(_) => "asked for; every encoder on the host computes so".to_owned(),
+    };
+    vec![
+        fact("picked", "instructions", json!({ "isa": isa.name(), "reason": why }), format!("{isa} ({amx}): {why}")),
+        fact("picked", "precision", json!({ "choice": choice.to_string(), "reason": rule }), format!("{choice}: {rule}")),
     ]
 }
 

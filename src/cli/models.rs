@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tallow_models::source::{self, ModelDetails, ModelFolder, SourceOptions};
-use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, builtin};
+use tallow_models::{BuiltinEmbedder, Embedder as _, ModelError, PrecisionPolicy, builtin};
 
 use super::exit::{CliError, Exit};
 use super::session::Session;
@@ -13,7 +13,7 @@ use super::show::{self, ShowLimits};
 use crate::config::WorkerLayer;
 use crate::resource::format_bytes;
 use crate::shelf::{find_error, task_error};
-use crate::worker::{HostModel, ModelPlace, host_models, model_source};
+use crate::worker::{HostModel, ModelPlace, host_models, model_source, precision_policy, use_instructions};
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
@@ -56,11 +56,12 @@ pub(crate) enum ModelsCommand {
 /// Does it.
 pub(crate) fn run(args: &ModelsArgs, session: &mut Session) -> Result<Exit, CliError> {
     let settings = session.worker(&args.worker);
+    use_instructions(&settings)?;
     let source = model_source(&settings);
     match &args.command {
         ModelsCommand::Ls => list(&source, session),
         ModelsCommand::Pull { model } => pull(model, &source, session),
-        ModelsCommand::Show { model } => show_one(model, &source, session),
+        ModelsCommand::Show { model } => show_one(model, (&source, &precision_policy(&settings)), session),
         ModelsCommand::Verify { model } => verify(model, &source, session),
         ModelsCommand::Rm { model } => remove(model, &source, session),
     }
@@ -147,16 +148,17 @@ fn found(model: &str, source: &SourceOptions) -> Result<ModelFolder, CliError> {
     })
 }
 
-fn show_one(model: &str, source: &SourceOptions, session: &mut Session) -> Result<Exit, CliError> {
+fn show_one(model: &str, (source, precision): (&SourceOptions, &PrecisionPolicy), session: &mut Session) -> Result<Exit, CliError> {
     let value = if is_builtin(model) {
         let embedder = BuiltinEmbedder::load().map_err(|error| failed(model, error))?;
         let info = embedder.info();
         json!({
             "name": info.name, "architecture": info.architecture, "dimensions": info.dimensions, "shorter_dimensions": info.matryoshka,
-            "pooling": info.pooling, "max_tokens": info.max_tokens, "memory_bytes": info.memory_bytes, "sha256": info.digest, "notes": info.notes,
+            "pooling": info.pooling, "max_tokens": info.max_tokens, "memory_bytes": info.memory_bytes,
+            "precision": info.precision, "precision_reason": info.precision_reason, "sha256": info.digest, "notes": info.notes,
         })
     } else {
-        details(&source::show(&found(model, source)?).map_err(|error| failed(model, error))?)
+        details(&source::show(&found(model, source)?, precision).map_err(|error| failed(model, error))?)
     };
     if session.out.json() {
         session.out.json_pretty(&value)?;
@@ -174,7 +176,8 @@ fn details(model: &ModelDetails) -> Value {
     json!({
         "name": model.name, "folder": model.folder, "revision": model.revision, "architecture": model.architecture, "dimensions": model.hidden,
         "layers": model.layers, "pooling": model.pooling, "pooling_source": model.pooling_source, "max_tokens": model.max_tokens,
-        "parameters": model.parameter_count, "memory_bytes": model.memory_bytes, "files": files, "notes": model.notes,
+        "parameters": model.parameter_count, "memory_bytes": model.memory_bytes, "precision": model.precision,
+        "precision_reason": model.precision_reason, "files": files, "notes": model.notes,
     })
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Session {
     pub(crate) out: Out,
     /// The settings file.
     pub(crate) file: ConfigFile,
-    /// Where the token lives.
+    /// Where the token and measured precisions live.
     pub(crate) data_dir: PathBuf,
     /// Nothing but errors goes to standard error.
     pub(crate) quiet: bool,
@@ -47,7 +47,8 @@ impl Session {
     /// The worker's settings: flags and environment over the file.
     #[must_use]
     pub(crate) fn worker(&self, layer: &WorkerLayer) -> WorkerSettings {
-        WorkerSettings::resolve(layer, &self.file.worker, env)
+        let records = Some(self.data_dir.join("precision"));
+        WorkerSettings { precision_records: records, ..WorkerSettings::resolve(layer, &self.file.worker, env) }
     }
 
     /// Tells the user something that is no result, unless they asked for quiet.

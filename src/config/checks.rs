@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use tallow_kernels::isa::{Isa, IsaError};
+use tallow_models::PrecisionChoice;
 use tracing_subscriber::EnvFilter;
 
 use super::ByteSize;
@@ -27,6 +29,19 @@ pub(super) fn device(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(TaskError::InvalidPayload { reason, .. }) => Err(reason),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `auto`, `exact`, `bf16` or `int8`; whether the device computes so is seen at the start.
+pub(super) fn precision(text: &str) -> Result<PrecisionChoice, String> {
+    text.parse()
+}
+
+/// A level of instructions; whether the processor has it is seen at the start.
+pub(super) fn isa(text: &str) -> Result<String, String> {
+    match Isa::named(text) {
+        Err(error @ IsaError::Unknown { .. }) => Err(error.to_string()),
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -160,10 +175,12 @@ macro_rules! of_the_file {
 /// The same checks for values of the file.
 pub(super) mod file {
     use super::super::Span;
-    use super::{ByteSize, Deserializer, MemoryLimit, SocketAddr, checked};
+    use super::{ByteSize, Deserializer, MemoryLimit, PrecisionChoice, SocketAddr, checked};
 
     of_the_file! {
         device: super::device => String,
+        precision: super::precision => PrecisionChoice,
+        isa: super::isa => String,
         memory_limit: super::memory_limit => MemoryLimit,
         threads: super::threads => u32,
         queue_max: super::queue_max => u64,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use tallow_models::PrecisionChoice;
 
 use super::{ByteSize, Span, checks};
 use crate::resource::MemoryLimit;
@@ -29,6 +30,14 @@ pub struct WorkerLayer {
     #[arg(long, env = "TALLOW_DEVICE", value_name = "DEVICE", value_parser = checks::device, global = true)]
     #[serde(deserialize_with = "checks::file::device")]
     pub device: Option<String>,
+    /// Arithmetic of encoders on the host: auto, exact, bf16 or int8; one per model, not per task [default: auto, the fastest that agrees with exact]
+    #[arg(long, env = "TALLOW_PRECISION", value_name = "PRECISION", value_parser = checks::precision, global = true)]
+    #[serde(deserialize_with = "checks::file::precision")]
+    pub precision: Option<PrecisionChoice>,
+    /// Instructions that kernels use: portable, avx2, avx512 or amx; what this processor lacks is an error (exit 4) [default: the best it has]
+    #[arg(long, env = "TALLOW_ISA", value_name = "LEVEL", value_parser = checks::isa, global = true)]
+    #[serde(deserialize_with = "checks::file::isa")]
+    pub isa: Option<String>,
     /// Most memory that tasks, models, payloads and results may hold together: 8GiB, 50% or auto [default: auto, 80 % of what this process may use]
     #[arg(long, env = "TALLOW_MEMORY_LIMIT", value_name = "SIZE", value_parser = checks::memory_limit, global = true)]
     #[serde(deserialize_with = "checks::file::memory_limit")]

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tallow_models::PrecisionChoice;
+
 use super::{ClientLayer, LogFormat, ServeLayer, WorkerLayer};
 use crate::resource::MemoryLimit;
 
@@ -22,6 +24,12 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct WorkerSettings {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: String,
+    /// Arithmetic of encoders on the host.
+    pub precision: PrecisionChoice,
+    /// Where measurements for [`PrecisionChoice::Auto`] are kept; `None` = nowhere, so that each load measures.
+    pub precision_records: Option<PathBuf>,
+    /// Instructions that kernels use; `None` = the best the processor has.
+    pub isa: Option<String>,
     /// Bound on what the worker holds: tasks, models, payloads, results.
     pub memory_limit: MemoryLimit,
     /// Compute threads; `None` = the processors the process may use.
@@ -87,6 +95,9 @@ impl WorkerSettings {
         let hub_offline = || env("HF_HUB_OFFLINE").is_some_and(|value| !matches!(value.to_str(), Some("" | "0" | "false" | "no" | "off")));
         Self {
             device: first.device.clone().or_else(|| second.device.clone()).unwrap_or_else(|| "auto".into()),
+            precision: first.precision.or(second.precision).unwrap_or_default(),
+            precision_records: None,
+            isa: first.isa.clone().or_else(|| second.isa.clone()),
             memory_limit: first.memory_limit.or(second.memory_limit).unwrap_or_default(),
             threads: first.threads.or(second.threads).map(|n| n as usize),
             candle_threads: ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"].iter().find_map(|name| env(name)?.to_str()?.parse().ok()),

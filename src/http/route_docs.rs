@@ -200,7 +200,8 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         tag: "openai",
         summary: "List models",
         description: "Every model that a task may name: the built-in one, folders of models, the Hugging Face cache. `loaded` says which are in \
-            memory; any other is loaded by the first task that names it.",
+            memory; any other is loaded by the first task that names it. `precision` is what a loaded model computes with, and the worker's setting \
+            for any other.",
         answers: &[Answer { status: 200, what: "the models", media: &[json(schema::<ModelList>)] }],
         ..BASE
     },

@@ -1,13 +1,15 @@
 //! Finding, pricing and reading a model: the part of the shelf that blocks.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tallow_models::builtin::{self, BuiltinEmbedder};
 use tallow_models::device::{self, DeviceKind};
-use tallow_models::encoder::{EncoderPlan, estimate_bytes};
-use tallow_models::source::{SourceOptions, resolve};
-use tallow_models::{Abilities, Ability, EmbedderInfo, Encoder, Model};
+use tallow_models::encoder::{Chosen, EncoderPlan, estimate_bytes};
+use tallow_models::source::resolve;
+use tallow_models::{Abilities, Ability, Embedder as _, EmbedderInfo, Encoder, Model, Precision, PrecisionChoice};
 
+use super::ShelfOptions;
 use super::errors::{find_error, found_error, incomplete_error, task_error};
 use crate::task::{DeviceClass, ModelDemand, ResourceDemand, TaskError};
 
@@ -100,25 +102,36 @@ pub(super) struct Found {
 }
 
 /// Finds and prices a model from its small files.
-pub(super) fn find(name: &str, source: &SourceOptions, device: DeviceClass) -> Result<Found, TaskError> {
+pub(super) fn find(name: &str, options: &ShelfOptions) -> Result<Found, TaskError> {
+    let (source, device) = (&options.source, options.device);
     if name == builtin::NAME {
         return Ok(Found { folder: None, sketch: ModelSketch::of_builtin() });
     }
     let found = resolve(name, source).map_err(|error| find_error(name, error, source))?;
-    let priced = EncoderPlan::read(&found.folder).and_then(|plan| Ok(ModelSketch::of_plan(&plan, estimate_bytes(&plan)?, device)));
+    // Devices hold plain f32 tensors.
+    let choice = if device == DeviceClass::Host { options.precision.choice } else { PrecisionChoice::Fixed(Precision::Exact) };
+    let priced = EncoderPlan::read(&found.folder).and_then(|plan| Ok(ModelSketch::of_plan(&plan, estimate_bytes(&plan, choice)?, device)));
     let sketch = priced.map_err(|error| incomplete_error(&found, error, source))?;
     Ok(Found { folder: Some(found.folder), sketch })
 }
 
 /// Reads a model that is booked. Runs on a compute thread.
-pub(super) fn load(name: &str, found: &Found, device: DeviceClass) -> Result<Model, TaskError> {
+pub(super) fn load(name: &str, found: &Found, options: &ShelfOptions) -> Result<Model, TaskError> {
     let failed = |error| found_error(name, error);
     let Some(folder) = &found.folder else {
         let embedder = BuiltinEmbedder::load().map_err(|error| task_error(name, error))?;
         return Ok(Model::Static(Box::new(embedder)));
     };
-    let device = device::open(device_kind(device)).map_err(failed)?;
-    Ok(Model::Encoder(Box::new(Encoder::load(folder, name, &device).map_err(failed)?)))
+    let device = device::open(device_kind(options.device)).map_err(failed)?;
+    let began = Instant::now();
+    let Chosen { encoder, warnings } = Encoder::load_chosen(folder, name, (&device, &options.precision)).map_err(failed)?;
+    for warning in warnings {
+        tracing::warn!(model = name, "{warning}");
+    }
+    let info = encoder.info();
+    let (precision, reason, elapsed_ms) = (&info.precision, &info.precision_reason, began.elapsed().as_secs_f64() * 1e3);
+    tracing::info!(model = name, precision, reason, memory_bytes = info.memory_bytes, elapsed_ms, "a model is loaded");
+    Ok(Model::Encoder(Box::new(encoder)))
 }
 
 fn device_kind(device: DeviceClass) -> DeviceKind {

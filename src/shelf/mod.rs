@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tallow_models::source::SourceOptions;
-use tallow_models::{EmbedderInfo, Model};
+use tallow_models::{EmbedderInfo, Model, PrecisionPolicy};
 
 pub use choice::{Candidate, choose_evictions};
 pub use errors::{find_error, incomplete_error, task_error};
@@ -40,6 +40,8 @@ pub struct ShelfOptions {
     pub source: SourceOptions,
     /// Where they run.
     pub device: DeviceClass,
+    /// What encoders compute with on the host.
+    pub precision: PrecisionPolicy,
     /// The bound that models and tasks of the executor hold together, if it declares one.
     pub share: Option<MemoryShare>,
 }
@@ -75,6 +77,10 @@ pub struct LoadedModel {
     pub dimensions: usize,
     /// The longest sequence in tokens, if there is a limit.
     pub max_tokens: Option<usize>,
+    /// The arithmetic of its linear layers.
+    pub precision: String,
+    /// Why that one, with what was measured.
+    pub precision_reason: String,
     /// Bytes claimed for it.
     pub bytes: u64,
     /// Tasks that use it now.
@@ -136,7 +142,7 @@ impl Shelf {
             Err(failures) => failures.since.map_or(Ok(()), Err)?,
         }
         let (shelf, owned_name) = (self.clone(), name.to_owned());
-        let found = self.inner.pool.run(move || load::find(&owned_name, &shelf.inner.options.source, shelf.inner.options.device)).await?;
+        let found = self.inner.pool.run(move || load::find(&owned_name, &shelf.inner.options)).await?;
         let asked = self.model_demand(name, &found.sketch);
         let demand = match priced {
             Some(priced) if found.sketch.fits_into(priced) => priced.clone(),
@@ -148,7 +154,7 @@ impl Shelf {
         // The load owns its place and its turn from here on: whoever waits for it may go.
         let load = move || {
             let _turn = turn;
-            let outcome = load::load(&name, &found, shelf.inner.options.device).map(|model| Loaded { model: Arc::new(model), claim });
+            let outcome = load::load(&name, &found, &shelf.inner.options).map(|model| Loaded { model: Arc::new(model), claim });
             let answer = loading.store(outcome);
             shelf.forget_if_idle(&name, loading);
             answer
@@ -164,7 +170,7 @@ impl Shelf {
         };
         match loaded {
             Some(sketch) => Ok(sketch),
-            None => load::find(name, &self.inner.options.source, self.inner.options.device).map(|found| found.sketch),
+            None => load::find(name, &self.inner.options).map(|found| found.sketch),
         }
     }
 
@@ -201,6 +207,8 @@ impl Shelf {
                     operations: info.abilities.operations(),
                     dimensions: info.dimensions,
                     max_tokens: info.max_tokens,
+                    precision: info.precision.clone(),
+                    precision_reason: info.precision_reason.clone(),
                     bytes: claimed_bytes(loaded),
                     in_use: slot.pin_count(),
                 }

@@ -15,7 +15,8 @@ fn fixtures() -> std::path::PathBuf {
 fn shelf_with(host_bytes: u64) -> (Shelf, Ledger) {
     let ledger = Ledger::new(&BudgetLimits { host_bytes, threads: 2, devices: BTreeMap::default() });
     let source = SourceOptions { model_dirs: vec![fixtures()], ..SourceOptions::default() };
-    let options = ShelfOptions { source, device: DeviceClass::Host, share: None };
+    let options =
+        ShelfOptions { source, device: DeviceClass::Host, precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact), share: None };
     (Shelf::new(ComputePool::new(2).unwrap(), ledger.clone(), options), ledger)
 }
 
@@ -188,7 +189,12 @@ async fn a_missing_model_is_explained_to_the_one_who_asks() {
     let dir = fixtures().display().to_string();
     let missing = async |name: &str, source: SourceOptions| {
         let ledger = Ledger::new(&BudgetLimits { host_bytes: 1 << 30, threads: 2, devices: BTreeMap::default() });
-        let options = ShelfOptions { source, device: DeviceClass::Host, share: None };
+        let options = ShelfOptions {
+            source,
+            device: DeviceClass::Host,
+            precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact),
+            share: None,
+        };
         let shelf = Shelf::new(ComputePool::new(1).unwrap(), ledger, options);
         let error = shelf.get(name, None).await.map(drop).unwrap_err();
         assert!(error.code() == "model_missing" && shelf.sketch(name).unwrap_err() == error, "{error}");

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tallow_kernels::isa::Isa;
-use tallow_models::builtin;
 use tallow_models::source::{ModelRef, SourceOptions};
+use tallow_models::{PrecisionPolicy, builtin};
 
 use super::WorkerPlan;
 use super::tokenizers::ModelTokenizers;
@@ -26,7 +26,8 @@ pub(super) fn registry(
     let tokenizers = Arc::new(ModelTokenizers::new(source.clone(), default_model.clone()));
     let max_memory_mb = memory_mb(ledger);
     let text = TextProcessingExecutor::with_options(pool.clone(), TextOptions { tokenizers: Some(tokenizers), max_memory_mb });
-    let options = InferenceOptions { source, default_model, device: device.device, max_memory_mb };
+    let precision = precision_policy(plan.settings());
+    let options = InferenceOptions { source, default_model, device: device.device, precision, max_memory_mb };
     let registry = Arc::new(ExecutorRegistry::new());
     registry.register("text", text)?;
     registry.register("vector", VectorComputationExecutor::with_memory(pool.clone(), max_memory_mb))?;
@@ -46,6 +47,12 @@ fn memory_mb(ledger: &Ledger) -> u64 {
 #[must_use]
 pub fn model_source(settings: &WorkerSettings) -> SourceOptions {
     models(settings).0
+}
+
+/// Which arithmetic encoders are loaded for, and where measurements are kept.
+#[must_use]
+pub fn precision_policy(settings: &WorkerSettings) -> PrecisionPolicy {
+    PrecisionPolicy { choice: settings.precision, records: settings.precision_records.clone() }
 }
 
 /// Where models lie, and the name of the default one.

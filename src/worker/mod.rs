@@ -33,10 +33,10 @@ use crate::manager::{ManagerOptions, TaskManager};
 use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Ledger, MemoryLimit, device_key};
 use crate::task::{TaskError, TaskExecutor};
 
-pub use executors::{model_source, processor_features};
+pub use executors::{model_source, precision_policy, processor_features};
 pub use memory::MemorySplit;
 pub use models::{HostModel, ModelPlace, host_models};
-pub use plan::WorkerPlan;
+pub use plan::{WorkerPlan, use_instructions};
 pub use serve::{Serving, ServingError};
 
 /// The manager of a worker: over the registry of its executors.
@@ -86,6 +86,15 @@ impl WorkerBuilder {
         self
     }
 
+    /// Arithmetic of encoders on the host: `auto`, `exact`, `bf16`, `int8`. Errors: `InvalidPayload` at `precision`.
+    pub fn precision(mut self, precision: &str) -> Result<Self, TaskError> {
+        self.settings.precision = precision.parse().map_err(|allowed| {
+            let found: String = precision.chars().take(40).collect();
+            TaskError::invalid("precision", format!("found `{found}`; {allowed}"))
+        })?;
+        Ok(self)
+    }
+
     /// The model for tasks that name none.
     #[must_use]
     pub fn model(mut self, model: &str) -> Self {
@@ -109,9 +118,10 @@ impl Worker {
     /// Starts what the plan says; works outside a runtime, the manager's run loop starts with the first submission. Blocks while devices are
     /// looked for (a driver may take seconds) and a default model that was named is looked up.
     ///
-    /// Errors: `DeviceUnavailable` for a device that was asked for and is not there; `Internal` when the system gives no threads; model errors.
+    /// Errors: `DeviceUnavailable` for a device that was asked for and is not there; `InvalidPayload` for a precision that it has not; `Internal` when the system gives no threads; model errors.
     pub fn start(plan: WorkerPlan) -> Result<Self, TaskError> {
         let device = plan.settings().device.parse::<DeviceChoice>()?.choose(&DeviceSurvey::take())?;
+        check_precision(&plan, &device)?;
         let devices = device_key(device.device).into_iter().map(|key| (key, device.free_bytes.unwrap_or(0))).collect::<BTreeMap<_, _>>();
         let threads = u32::try_from(plan.threads().compute).unwrap_or(u32::MAX);
         let ledger = Ledger::new(&BudgetLimits { host_bytes: plan.memory_split().tasks_bytes, threads, devices });
@@ -157,6 +167,12 @@ impl Worker {
     pub fn pool(&self) -> &ComputePool {
         &self.pool
     }
+}
+
+/// Errors: `InvalidPayload` at `precision` for one that the chosen device does not compute with.
+fn check_precision(plan: &WorkerPlan, device: &ChosenDevice) -> Result<(), TaskError> {
+    let fault = device_key(device.device).and_then(|key| plan.settings().precision.fault_on_device(&key));
+    fault.map_or(Ok(()), |fault| Err(TaskError::invalid("precision", fault)))
 }
 
 fn manager_options(plan: &WorkerPlan, ledger: Ledger, inference: ModelInferenceExecutor) -> ManagerOptions {

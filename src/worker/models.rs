@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tallow_models::encoder::{EncoderPlan, estimate_bytes};
 use tallow_models::source::{self, SourceOptions};
-use tallow_models::{ModelError, builtin};
+use tallow_models::{ModelError, PrecisionChoice, builtin};
 
 /// Models that one folder of models is searched for, at most.
 const FOLDER_MODELS_MAX: usize = 10_000;
@@ -59,22 +59,26 @@ pub fn host_models(source: &SourceOptions) -> Result<Vec<HostModel>, ModelError>
 /// The models that a task may name now, each once, as the API lists them: those whose files can be loaded by this worker.
 ///
 /// Errors: as [`host_models`].
-pub(super) fn servable_models(source: &SourceOptions) -> Result<Vec<Value>, ModelError> {
+pub(super) fn servable_models(source: &SourceOptions, precision: PrecisionChoice) -> Result<Vec<Value>, ModelError> {
     let mut seen = BTreeSet::new();
     let fresh = host_models(source)?.into_iter().filter(|model| seen.insert(model.name.clone()));
-    Ok(fresh.filter_map(|model| described(&model, source)).collect())
+    Ok(fresh.filter_map(|model| described(&model, source, precision)).collect())
 }
 
 /// `None` for a model that cannot be loaded.
-fn described(model: &HostModel, source: &SourceOptions) -> Option<Value> {
+fn described(model: &HostModel, source: &SourceOptions, precision: PrecisionChoice) -> Option<Value> {
     let place = match &model.place {
-        ModelPlace::BuiltIn => return Some(json!({ "name": model.name, "place": "built_in" })),
+        ModelPlace::BuiltIn => {
+            return Some(json!({ "name": model.name, "place": "built_in", "precision": builtin::PRECISION }));
+        }
         ModelPlace::Folder(_) => "folder",
         ModelPlace::Cache => "cache",
     };
     let found = source::resolve(&model.name, source).ok()?;
-    let bytes = EncoderPlan::read(&found.folder).and_then(|plan| estimate_bytes(&plan)).ok()?;
-    Some(json!({ "name": model.name, "place": place, "revision": found.revision, "memory_bytes": bytes }))
+    let bytes = EncoderPlan::read(&found.folder).and_then(|plan| estimate_bytes(&plan, precision)).ok()?;
+    Some(
+        json!({ "name": model.name, "place": place, "revision": found.revision, "memory_bytes": bytes, "precision": precision.to_string() }),
+    )
 }
 
 /// Names of the models in a folder: `name`, and `org/name` one folder deeper.

@@ -1,5 +1,6 @@
 //! What a worker on this host will use: memory, threads, and which models it looks for where. Reads the host, starts nothing.
 
+use tallow_kernels::Isa;
 use tallow_kernels::threads::{CandleThreadsError, set_candle_threads};
 
 use super::MemorySplit;
@@ -20,7 +21,9 @@ impl WorkerPlan {
     /// Plans for this host. Blocks for some reads of `/proc` and `/sys`.
     ///
     /// Errors: `InvalidPayload` for a memory limit above what the process may use or too small to work with, or a thread count out of bounds.
+    /// `DeviceUnavailable` for instructions that the processor lacks, or for others than the process already computes with.
     pub fn make(settings: &WorkerSettings) -> Result<Self, TaskError> {
+        use_instructions(settings)?;
         let probe = HostProbe::read();
         let flags = ThreadFlags { compute: settings.threads, candle: settings.candle_threads, runtime: None };
         let threads = ThreadPlan::new(&probe.cpus, flags)?;
@@ -72,4 +75,14 @@ impl WorkerPlan {
     pub fn memory_split(&self) -> MemorySplit {
         MemorySplit::of(self.memory.bytes)
     }
+}
+
+/// Fixes the instructions of the whole process where the settings name some; to be called before anything is computed.
+///
+/// Errors: `DeviceUnavailable` listing what there is, for a level that the processor lacks or that came too late.
+pub fn use_instructions(settings: &WorkerSettings) -> Result<(), TaskError> {
+    let Some(name) = &settings.isa else { return Ok(()) };
+    Isa::named(name)
+        .and_then(Isa::force)
+        .map_err(|error| TaskError::DeviceUnavailable { device: format!("instructions {name}"), reason: error.to_string() })
 }

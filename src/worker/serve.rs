@@ -84,8 +84,8 @@ impl Worker {
         options.observe = Arc::new(move |call| {
             metrics.observe(Call { method: call.method, path: call.path, status: call.status, elapsed: call.elapsed });
         });
-        let source = super::model_source(self.plan().settings());
-        options.known_models = Arc::new(move || super::models::servable_models(&source).map_err(|error| error.to_string()));
+        let (source, precision) = (super::model_source(self.plan().settings()), self.plan().settings().precision);
+        options.known_models = Arc::new(move || super::models::servable_models(&source, precision).map_err(|error| error.to_string()));
         let facts = self.host_facts();
         options.host_facts = Arc::new(move || facts.clone());
         options

@@ -38,6 +38,11 @@ fn what_cannot_be_had_is_refused_at_the_start() {
     assert!(Worker::builder().memory_limit("lots").is_err());
     let refused = Worker::builder().memory_limit("1MiB").expect("a size").start().err();
     assert!(matches!(refused, Some(TaskError::InvalidPayload { .. })), "{refused:?}");
+    let refused = Worker::builder().precision("fp8").expect_err("no such precision").to_string();
+    assert!(refused.contains("found `fp8`; allowed: auto, exact, bf16, int8"), "{refused}");
+    let settings = crate::config::WorkerSettings { isa: Some("sse9".into()), ..crate::config::WorkerSettings::default() };
+    let refused = Worker::builder().settings(settings).start().err();
+    assert!(matches!(refused, Some(TaskError::DeviceUnavailable { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -129,7 +129,8 @@ fn models_take_the_settings_of_the_worker_on_either_side_of_what_to_do() {
 }
 
 /// The answer to one call without a token.
-fn get(server: &Server, path: &str, host: &str) -> (String, Value) {
+/// Head and JSON body of an answer.
+pub(crate) fn get(server: &Server, path: &str, host: &str) -> (String, Value) {
     let mut stream = TcpStream::connect(server.url().trim_start_matches("http://")).expect("a connection");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();

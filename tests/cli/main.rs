@@ -4,6 +4,7 @@ mod batch;
 mod commands;
 mod doors;
 mod harness;
+mod precision;
 mod server;
 mod settings;
 mod worker;

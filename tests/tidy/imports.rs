@@ -31,7 +31,7 @@ pub(crate) const PARTS: [Part; 18] = [
     part("executor", 6, &["task", "resource", "embed", "shelf", "tallow_kernels", "tallow_models"]),
     part("http", 8, &["task", "manager", "resource", "security"]),
     part("metrics", 8, &["task", "manager", "resource"]),
-    part("config", 9, &["task", "resource", "security"]),
+    part("config", 9, &["task", "resource", "security", "tallow_kernels", "tallow_models"]),
     part(
         "worker",
         10,

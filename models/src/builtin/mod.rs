@@ -32,6 +32,8 @@ pub const DESCRIPTION: &str =
 pub const DIMENSIONS: usize = TOKEN_DIM + BUCKET_COUNT;
 /// The weights' file name in `models/builtin/`.
 pub const FILE: &str = "tallow-builtin-static-v1.safetensors";
+/// What answers call its arithmetic: it has no products, its table of token vectors holds four bits a number.
+pub const PRECISION: &str = "int4_table";
 /// Hex sha256 of the weights, as the rebuild command prints it.
 pub const DIGEST: &str = "96d0bb0a6266186a633f6463908308d351891a79daf41e90d7036c78f49ef064";
 
@@ -211,6 +213,8 @@ fn info() -> EmbedderInfo {
         // Principal components come first, so that a prefix of the token half is an embedding of its own.
         matryoshka: vec![64, 128, TOKEN_DIM],
         similarity: Some("cosine".to_owned()),
+        precision: PRECISION.to_owned(),
+        precision_reason: "token vectors are a table of four-bit numbers with a scale each, summed in f32; there are no products to choose an arithmetic for".to_owned(),
         memory_bytes: MEMORY_BYTES,
         working_bytes_per_token: 0,
         notes: vec![DESCRIPTION.to_owned()],

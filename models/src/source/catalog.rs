@@ -8,10 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::ModelFolder;
 use super::files::{file_name, open_regular};
-use crate::ModelError;
 use crate::encoder::{EncoderPlan, estimate_bytes};
-use crate::text::TextTokenizer;
-use crate::weights::{hex, read_header, weight_files};
+use crate::weights::{hex, joined_digest, read_header, weight_files};
+use crate::{ModelError, PrecisionPolicy};
 
 /// Files of a model that are looked at, at most.
 const FILE_COUNT_MAX: usize = 256;
@@ -50,7 +49,11 @@ pub struct ModelDetails {
     pub max_tokens: usize,
     /// Values in the weight files.
     pub parameter_count: u64,
-    /// Bytes it will hold when loaded.
+    /// What it will be computed with on the host; `auto` where that is to be measured.
+    pub precision: String,
+    /// Why.
+    pub precision_reason: String,
+    /// Bytes it will hold when loaded, at most.
     pub memory_bytes: u64,
     /// Its files with their hashes.
     pub files: Vec<FileDetails>,
@@ -67,15 +70,20 @@ pub struct Verification {
     pub failed: Vec<String>,
 }
 
-/// Reads and hashes the files of a model. Errors: as loading it would give before the weights are read.
-pub fn show(model: &ModelFolder) -> Result<ModelDetails, ModelError> {
+/// Reads and hashes the files of a model, priced for the precisions that `policy` may lead to. Errors: as loading it would give before the weights are read.
+pub fn show(model: &ModelFolder, policy: &PrecisionPolicy) -> Result<ModelDetails, ModelError> {
     let plan = EncoderPlan::read(&model.folder)?;
-    let tokenizer = TextTokenizer::read(plan.transformer_folder(), false, plan.config.vocab)?;
+    let tokenizer = plan.tokenizer()?;
     let mut parameter_count = 0u64;
-    for file in weight_files(plan.transformer_folder())? {
-        parameter_count += read_header(&file)?.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum::<u64>();
+    let weights = weight_files(plan.transformer_folder())?;
+    for file in &weights {
+        parameter_count += read_header(file)?.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum::<u64>();
     }
+    let files = hash_files(&model.folder)?;
+    let (precision, precision_reason) = policy.outlook(&weights_digest(&model.folder, &weights, &files), &plan.pooling.name());
     Ok(ModelDetails {
+        precision,
+        precision_reason,
         name: model.name.clone(),
         folder: model.folder.clone(),
         revision: model.revision.clone(),
@@ -85,11 +93,20 @@ pub fn show(model: &ModelFolder) -> Result<ModelDetails, ModelError> {
         pooling: plan.pooling.name(),
         max_tokens: plan.max_tokens(tokenizer.model_max_length()),
         parameter_count,
-        memory_bytes: estimate_bytes(&plan)?,
-        files: hash_files(&model.folder)?,
+        memory_bytes: estimate_bytes(&plan, policy.choice)?,
+        files,
         notes: plan.notes,
         pooling_source: plan.pooling_source,
     })
+}
+
+/// The digest that loading the weights gives; empty when the hashes of these files are not known.
+fn weights_digest(folder: &Path, weights: &[PathBuf], files: &[FileDetails]) -> String {
+    let hash_of = |path: &PathBuf| {
+        let name = path.strip_prefix(folder).ok()?;
+        files.iter().find(|file| Path::new(&file.name) == name).map(|file| file.sha256.clone())
+    };
+    weights.iter().map(hash_of).collect::<Option<Vec<_>>>().map(|hashes| joined_digest(&hashes)).unwrap_or_default()
 }
 
 /// Checks a model's files: sizes and tables of the weights, tokenizer against embeddings, and hashes where something to compare with is known
@@ -106,11 +123,7 @@ pub fn verify(model: &ModelFolder, expected: &BTreeMap<String, String>) -> Resul
         plan.as_ref().map(|plan| format!("{} with {} layers", plan.config.family, plan.config.layers)).map_err(Clone::clone),
     );
     if let Ok(plan) = &plan {
-        record(
-            "tokenizer",
-            TextTokenizer::read(plan.transformer_folder(), false, plan.config.vocab)
-                .map(|tokenizer| format!("{} special tokens around a text", tokenizer.special_token_count())),
-        );
+        record("tokenizer", plan.tokenizer().map(|tokenizer| format!("{} special tokens around a text", tokenizer.special_token_count())));
         let tables = weight_files(plan.transformer_folder())
             .and_then(|files| files.iter().map(|file| read_header(file).map(|header| header.tensors.len())).sum::<Result<usize, _>>());
         record("weights", tables.map(|count| format!("{count} tensors cover the files exactly")));

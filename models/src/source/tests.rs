@@ -99,7 +99,7 @@ fn fixture(name: &str) -> ModelFolder {
 
 #[test]
 fn a_model_is_shown_and_verified_without_loading_it() {
-    let details = show(&fixture("tiny-bert")).unwrap();
+    let details = show(&fixture("tiny-bert"), &crate::PrecisionPolicy::default()).unwrap();
     assert_eq!((details.architecture.as_str(), details.hidden, details.layers, details.max_tokens), ("bert", 16, 2, 40));
     assert!(details.files.iter().any(|file| file.name == "model.safetensors" && file.sha256.len() == 64));
     assert!(verify(&fixture("tiny-bert"), &BTreeMap::new()).unwrap().failed.is_empty());

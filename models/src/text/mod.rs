@@ -84,7 +84,6 @@ pub struct TextTokenizer {
     keeps_words_apart: OnceLock<bool>,
     special_token_count: usize,
     model_max_length: Option<usize>,
-    file_bytes: u64,
     has_segments: bool,
     mask: Option<u32>,
     unknown: Option<u32>,
@@ -129,7 +128,6 @@ impl TextTokenizer {
             keeps_words_apart: OnceLock::new(),
             special_token_count: 0,
             model_max_length,
-            file_bytes: bytes.len() as u64,
         };
         tokenizer.special_token_count = tokenizer.encode(String::new())?.ids.len();
         Ok(tokenizer)
@@ -145,12 +143,6 @@ impl TextTokenizer {
     #[must_use]
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
-    }
-
-    /// Bytes of `tokenizer.json`.
-    #[must_use]
-    pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
     }
 
     /// The spelling of a token.

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tallow_kernels::gemm::Precision;
@@ -112,10 +112,7 @@ impl Weights {
         for path in files {
             digests.push(read_file(path, device, &mut tensors)?);
         }
-        let digest = match digests.as_slice() {
-            [one] => one.clone(),
-            many => hex(&Sha256::digest(many.join("\n").as_bytes())),
-        };
+        let digest = joined_digest(&digests);
         Ok(Self { tensors, digest, file: files.first().map_or_else(String::new, |path| file_name(path)), precision: Precision::Exact })
     }
 
@@ -171,6 +168,15 @@ impl Weights {
             ));
         }
         Ok(tensor)
+    }
+}
+
+/// The digest of a model's weights from those of its files, in their order.
+#[must_use]
+pub fn joined_digest(digests: &[String]) -> String {
+    match digests {
+        [one] => one.clone(),
+        many => hex(&Sha256::digest(many.join("\n").as_bytes())),
     }
 }
 
@@ -251,20 +257,4 @@ pub fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string cannot fail");
         text
     })
-}
-
-/// Bytes of the f32 form of what [`Weights::read`] keeps, from the tables alone.
-pub fn memory_bytes(files: &[PathBuf]) -> Result<u64, ModelError> {
-    let mut total = 0u64;
-    for path in files {
-        for tensor in read_header(path)?.tensors {
-            let elements = match tensor.dtype.as_str() {
-                "F32" => (tensor.bytes.end - tensor.bytes.start) / 4,
-                "F16" | "BF16" => (tensor.bytes.end - tensor.bytes.start) / 2,
-                _ => 0,
-            };
-            total = total.saturating_add(elements.saturating_mul(DType::F32.size_in_bytes() as u64));
-        }
-    }
-    Ok(total)
 }

@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tallow_models::source::SourceOptions;
-use tallow_models::{Ability, Embedder, Encoder, Model, ModelError, builtin};
+use tallow_models::{Ability, Embedder, Encoder, Model, ModelError, Precision, PrecisionPolicy, builtin, precision};
 
 use super::operation::{operation_info, operation_name, parse_request, unknown_operation};
 use crate::resource::{BudgetLimits, ComputePool, Ledger};
@@ -55,14 +55,22 @@ pub struct InferenceOptions {
     pub default_model: String,
     /// Where models run.
     pub device: DeviceClass,
+    /// What encoders compute with on the host.
+    pub precision: PrecisionPolicy,
     /// Bound on models and running tasks together, in MiB; 0 = the ledger's budget alone.
     pub max_memory_mb: u64,
 }
 
 impl Default for InferenceOptions {
-    /// The built-in model by default, folders only, on the host, undeclared memory.
+    /// The built-in model by default, folders only, on the host, at `exact`, undeclared memory.
     fn default() -> Self {
-        Self { source: SourceOptions::default(), default_model: builtin::NAME.into(), device: DeviceClass::Host, max_memory_mb: 0 }
+        Self {
+            source: SourceOptions::default(),
+            default_model: builtin::NAME.into(),
+            device: DeviceClass::Host,
+            precision: PrecisionPolicy::fixed(Precision::Exact),
+            max_memory_mb: 0,
+        }
     }
 }
 
@@ -203,7 +211,8 @@ impl ModelInferenceExecutor {
     pub fn with_options(pool: ComputePool, ledger: Ledger, options: InferenceOptions) -> Self {
         let share = (options.max_memory_mb > 0)
             .then(|| MemoryShare { account: ACCOUNT.into(), limit_bytes: options.max_memory_mb.saturating_mul(1 << 20) });
-        let shelf_options = ShelfOptions { source: options.source.clone(), device: options.device, share };
+        let shelf_options =
+            ShelfOptions { source: options.source.clone(), device: options.device, precision: options.precision.clone(), share };
         let capabilities = ExecutorCapabilities {
             supported_types: vec![TaskType::ModelInference],
             max_memory_mb: options.max_memory_mb,
@@ -346,6 +355,7 @@ impl TaskExecutor for ModelInferenceExecutor {
                 ctx.sink().worked(WorkUnit::PromptTokens, tokens("/usage/prompt_tokens"));
                 ctx.sink().worked(WorkUnit::CompletionTokens, tokens("/usage/completion_tokens"));
                 result.metadata.insert("model_digest".into(), json!(pinned.embedder().info().digest));
+                result.metadata.insert("precision".into(), json!(pinned.embedder().info().precision));
                 result.metadata.insert("model_wait_ms".into(), json!(model_wait_ms));
                 result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));
                 Ok(result)
@@ -361,6 +371,9 @@ impl TaskExecutor for ModelInferenceExecutor {
             details: json!({
                 "default_model": self.inner.options.default_model,
                 "device": self.inner.options.device,
+                "isa": tallow_kernels::Isa::active().name(),
+                "precision": self.inner.options.precision.choice.to_string(),
+                "auto_precision": precision::auto_rule(tallow_kernels::Isa::active()),
                 "models": self.loaded_models(),
             }),
         }]

@@ -205,6 +205,15 @@ pub(crate) async fn similarity(State(state): State<AppState>, caller: Extension<
     written(move || Ok(output::<SimilarityResult>(answered.result.output)?.scores.pop().unwrap_or_default())).await
 }
 
+/// A precision as text-embeddings-inference names the type of weights.
+fn dtype(precision: Option<&str>) -> &'static str {
+    match precision {
+        Some("bf16") => "bfloat16",
+        Some("int8") => "int8",
+        _ => "float32",
+    }
+}
+
 /// What is declared and loaded; asks nothing of a model.
 pub(crate) async fn info(State(state): State<AppState>) -> Answer {
     let reports = state.manager().executor().reports();
@@ -217,7 +226,7 @@ pub(crate) async fn info(State(state): State<AppState>) -> Answer {
         model_sha: loaded.and_then(|model| model.get("digest")?.as_str()).map(str::to_owned),
         max_input_length: loaded.and_then(|model| model.get("max_tokens")?.as_u64()),
         model_id: default,
-        model_dtype: "float32",
+        model_dtype: dtype(loaded.and_then(|model| model.get("precision")?.as_str())),
         max_client_batch_size: TEXTS_MAX,
         max_payload_bytes: state.options().limits.body_bytes_max,
         auto_truncate: false,

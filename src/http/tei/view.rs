@@ -223,7 +223,7 @@ pub(crate) struct Info {
     pub(crate) model_id: Option<String>,
     /// Hex sha256 of its weights, once it is loaded.
     pub(crate) model_sha: Option<String>,
-    /// The precision of the weights while they are computed.
+    /// The type of the numbers that products of weights read; that of plain f32 until the model is loaded.
     pub(crate) model_dtype: &'static str,
     /// The most tokens it takes, once it is loaded and if there is a limit.
     pub(crate) max_input_length: Option<u64>,

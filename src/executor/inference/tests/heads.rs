@@ -260,3 +260,37 @@ async fn a_cancelled_task_ends_with_its_cause() {
     let ctx = TaskContext::new(cancel, Arc::new(crate::task::PartSink::default()));
     assert_eq!(executor().execute_with(&task, &ctx).await, Err(TaskError::Cancelled { reason: "no longer wanted".into() }));
 }
+
+#[tokio::test]
+async fn every_answer_and_every_listing_names_the_precision() {
+    let asks = [
+        json!({ "operation": "embed", "model": "bert-mlm", "text": "a" }),
+        json!({ "operation": "similarity", "model": "bert-mlm", "text_a": "a", "text_b": "b" }),
+        json!({ "operation": "tokenize", "model": "bert-mlm", "text": "a" }),
+        json!({ "operation": "count_tokens", "model": "bert-mlm", "text": "a" }),
+        json!({ "operation": "embed_tokens", "model": "bert-mlm", "text": "a" }),
+        json!({ "operation": "embed_sparse", "model": "bert-mlm", "text": "a" }),
+        json!({ "operation": "fill_mask", "model": "bert-mlm", "text": "a [MASK]" }),
+        json!({ "operation": "rerank", "model": "bert-rerank", "query": "a", "documents": ["b"] }),
+        json!({ "operation": "classify", "model": "bert-nli", "text": "a" }),
+        json!({ "operation": "zero_shot", "model": "bert-nli", "text": "a", "candidate_labels": ["b"] }),
+        json!({ "operation": "tag", "model": "bert-tags", "text": "a" }),
+    ];
+    for precision in Precision::ALL {
+        let limits = BudgetLimits { host_bytes: 2 << 30, threads: 2, devices: std::collections::BTreeMap::default() };
+        let source = SourceOptions { model_dirs: vec![heads()], ..SourceOptions::default() };
+        let options = InferenceOptions { source, precision: PrecisionPolicy::fixed(precision), ..InferenceOptions::default() };
+        let executor = ModelInferenceExecutor::with_options(ComputePool::new(2).unwrap(), Ledger::new(&limits), options);
+        assert_eq!(executor.reports()[0].operations.len(), asks.len(), "every operation is asked");
+        for ask in &asks {
+            let answer = executor.execute(&task(ask.clone())).await.unwrap();
+            assert_eq!(answer.metadata["precision"], precision.name(), "{ask}");
+        }
+        let details = executor.reports()[0].details.clone();
+        assert_eq!(details["precision"], precision.name());
+        assert!(details["isa"].is_string() && details["auto_precision"].as_str().unwrap().contains("exact"), "{details}");
+        for model in details["models"].as_array().unwrap() {
+            assert_eq!((&model["precision"], &model["precision_reason"]), (&json!(precision.name()), &json!("asked for")), "{model}");
+        }
+    }
+}
