@@ -1,6 +1,7 @@
 //! Executors that panic, hang and dawdle beside good ones: only their own tasks suffer. A cancel is heard quickly by the real ones.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -100,12 +101,16 @@ fn work_that_ignores_its_cancel_stays_accounted_for_until_it_returns() {
     runtime().block_on(async {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(parking_lot::Mutex::new(held));
+        // A task that counts as running may be cancelled before its executor is called, which then never is.
+        let works = Arc::new(AtomicBool::new(false));
+        let begun = works.clone();
         let stubborn = Scripted::new(&["stubborn"], move |_, ctx| {
-            let held = held.clone();
+            let (held, begun) = (held.clone(), begun.clone());
             async move {
                 // A thread that never looks at its cancel, and keeps the handle as compute closures do.
                 let work = tokio::task::spawn_blocking(move || {
                     let _ctx = ctx;
+                    begun.store(true, Ordering::Release);
                     held.lock().recv().map_err(|_closed| TaskError::internal("closed", ""))
                 });
                 work.await.map_err(|error| TaskError::internal("the thread broke", error.to_string()))??;
@@ -116,7 +121,7 @@ fn work_that_ignores_its_cancel_stays_accounted_for_until_it_returns() {
         registry.register("stubborn", stubborn).expect("a free name");
         let manager = TaskManager::new(registry);
         let id = manager.submit(submission("stubborn", 0)).await.expect("accepted");
-        until("it runs", || manager.stats().running == 1).await;
+        until("it works", || works.load(Ordering::Acquire)).await;
         manager.cancel_task(&id).await.expect("open");
         assert!(matches!(soon("its end", manager.wait(&id)).await, Err(TaskError::Cancelled { .. })));
         until("nobody waits for it any more", || manager.stats().ending == 0).await;

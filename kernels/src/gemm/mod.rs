@@ -191,6 +191,15 @@ fn join<T: Copy>(computed: &[Vec<T>], (starts, columns): (&[usize], usize), out:
     }
 }
 
+/// True where products of int8 have instructions of their own, so that they are faster than those of f32.
+#[must_use]
+pub fn has_int8_products(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return vnni_avx512::is_there(isa);
+    #[cfg(not(target_arch = "x86_64"))]
+    matches!(isa, Isa::Amx(_))
+}
+
 /// The level whose packed form and instructions a product uses.
 fn level() -> Isa {
     Isa::active()

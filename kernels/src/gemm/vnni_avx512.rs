@@ -25,10 +25,15 @@ pub(super) struct Block<'a> {
     pub steps: usize,
 }
 
+/// True where the level and the processor have the instruction.
+pub(super) fn is_there(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx512(_) | Isa::Amx(_)) && is_x86_feature_detected!("avx512vnni")
+}
+
 /// Computes the block and says true, where the processor has the instructions and the block is of int8.
 pub(super) fn block(isa: Isa, block: &Block<'_>, sums: &mut Sums) -> bool {
     let fits = block.operand.form == Form::Int8 && block.column_sums.len() >= PANEL_COLUMNS;
-    if !fits || !matches!(isa, Isa::Avx512(_) | Isa::Amx(_)) || !is_x86_feature_detected!("avx512vnni") {
+    if !fits || !is_there(isa) {
         return false;
     }
     // SAFETY: the processor has AVX-512 by the level and these instructions as was asked; the caller has checked the operands.

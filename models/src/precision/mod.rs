@@ -16,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tallow_kernels::Isa;
 pub use tallow_kernels::gemm::Precision;
+use tallow_kernels::gemm::has_int8_products;
 
 /// Smallest cosine between an answered vector and that of `exact` with which `auto` takes an arithmetic.
 pub const COSINE_MIN: f64 = 0.9999;
@@ -113,12 +114,13 @@ impl PrecisionPolicy {
 
 /// The arithmetics worth having with these instructions, fastest first. `exact` ends every list: what is behind it would gain nothing.
 ///
-/// bf16 and int8 products have kernels of their own on AMX alone; elsewhere they widen to f32 on the way and are slower than `exact`.
+/// On AMX bf16 and int8 have products of their own, int8 also on AVX-512 with VNNI; elsewhere they are slower than `exact`.
 #[must_use]
 pub fn fastest_first(isa: Isa) -> &'static [Precision] {
     match isa {
         Isa::Amx(_) => &[Precision::Int8, Precision::Bf16, Precision::Exact],
-        Isa::Portable | Isa::Avx2(_) | Isa::Avx512(_) => &[Precision::Exact],
+        isa if has_int8_products(isa) => &[Precision::Int8, Precision::Exact],
+        _ => &[Precision::Exact],
     }
 }
 
