@@ -2,7 +2,8 @@
 //!
 //! Two schemes. In halves: 32 rows by 16 columns at a time in two of the four accumulators, while the other two are written back; best while the
 //! strip's rows stay in the first cache. Whole: two row tiles times two column tiles, which loads less per product; best for long rows. A strip of at
-//! most 16 rows uses one row tile and two accumulators.
+//! most 16 rows uses one row tile and two accumulators. Behind every step some rows of the block before are finished: tiles and vectors have ports of
+//! their own, but the processor does not look far enough ahead to find work for both by itself.
 //!
 //! Everything of a pass is one function without calls: stores behind that of a tile wait for the tile's products, and those that calls and records on
 //! the stack make fill the store buffer long before. Tile registers keep their sums from one piece of assembly to the next: no other code of this crate
@@ -19,11 +20,8 @@ use crate::activation::curves::{Curve, with_curve};
 use crate::amx::{TILE_ROWS, Tiles};
 use crate::isa::Amx;
 
-/// Pieces into which the steps of a panel are cut, each followed by as many rows of the block before: tiles and vectors have ports of their own, but
-/// the processor does not look far enough ahead to find work for both by itself.
-const PIECES: usize = 4;
-/// Steps of a panel up to which the rows of a strip stay in the first cache.
-const HALVES_STEPS_MAX: usize = 14;
+/// Steps of a panel with which halves are computed: fewer leave nothing to overlap, with more the rows of a strip do not stay in the first cache.
+const HALVES_STEPS: std::ops::RangeInclusive<usize> = 4..=14;
 /// Numbers of half a block's sums: 32 rows of 16 columns, row by row, the left half first.
 pub(super) const HALF: usize = STRIP_ROWS * PANEL_COLUMNS / 2;
 
@@ -50,7 +48,7 @@ pub(super) fn run((_proof, tiles): (Amx, &Tiles), pass: &Pass<'_>, sums: &mut [S
 unsafe fn of_form<N: Number, C: Curve>(tiles: &Tiles, pass: &Pass<'_>, finisher: &Finisher<N>, sums: &mut [Sums; 2]) {
     let is_tall = pass.operand.rows > TILE_ROWS;
     let count = pass.weights.steps();
-    let in_halves = is_tall && (PIECES..=HALVES_STEPS_MAX).contains(&count);
+    let in_halves = is_tall && HALVES_STEPS.contains(&count);
     let walk = Walk::new(pass);
     // SAFETY: the caller's promise in every arm; `Walk` has checked the addresses.
     unsafe {
