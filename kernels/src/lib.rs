@@ -13,6 +13,7 @@ mod error;
 pub mod gather;
 pub mod gemm;
 mod gpu;
+pub mod heap;
 pub mod isa;
 mod lanes;
 pub mod matmul;

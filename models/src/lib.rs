@@ -28,3 +28,5 @@ pub use encoder::Encoder;
 pub use error::ModelError;
 pub use model::Model;
 pub use precision::{Precision, PrecisionChoice, PrecisionPolicy};
+/// For moments after a model was read or let go: the pages of its memory go back to the system.
+pub use tallow_kernels::heap::give_back as give_back_memory;

@@ -25,7 +25,7 @@ pub use choice::{Candidate, choose_evictions};
 pub use errors::{find_error, incomplete_error, task_error};
 pub use load::ModelSketch;
 pub use slot::Pinned;
-use slot::{Loaded, Pin, Slot};
+use slot::{Loaded, Pages, Pin, Slot};
 
 use crate::resource::{Claim, ComputePool, Ledger, Shortage};
 use crate::task::{DeviceClass, MemoryShare, ModelDemand, ResourceDemand, TaskError};
@@ -154,7 +154,10 @@ impl Shelf {
         // The load owns its place and its turn from here on: whoever waits for it may go.
         let load = move || {
             let _turn = turn;
-            let outcome = load::load(&name, &found, &shelf.inner.options).map(|model| Loaded { model: Arc::new(model), claim });
+            let outcome =
+                load::load(&name, &found, &shelf.inner.options).map(|model| Loaded { model: Arc::new(model), _pages: Pages, claim });
+            // What reading and packing took beside the model.
+            tallow_models::give_back_memory();
             let answer = loading.store(outcome);
             shelf.forget_if_idle(&name, loading);
             answer

@@ -13,7 +13,17 @@ use crate::task::TaskError;
 /// A model with its claim; its memory goes before the claim does.
 pub(super) struct Loaded {
     pub(super) model: Arc<Model>,
+    pub(super) _pages: Pages,
     pub(super) claim: Claim,
+}
+
+/// What a model took of the heap goes back to the system between the model and its claim.
+pub(super) struct Pages;
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        tallow_models::give_back_memory();
+    }
 }
 
 /// A place for one model, loaded or loading.

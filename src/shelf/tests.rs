@@ -288,10 +288,9 @@ async fn twenty_loads_and_unloads_give_their_memory_back() {
         let bound = if cycle == 0 { u64::MAX } else { after_first + claimed / 5 };
         while resident_bytes() >= bound {
             assert!(began.elapsed() < settled, "cycle {cycle}: {} bytes resident, {after_first} after the first unload", resident_bytes());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
         if cycle == 0 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
             after_first = resident_bytes();
         }
     }
