@@ -12,7 +12,6 @@ mod convert;
 mod epilogue;
 #[cfg(target_arch = "x86_64")]
 mod finish_avx512;
-mod lanes;
 mod pack;
 mod portable;
 mod reference;

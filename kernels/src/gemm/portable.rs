@@ -1,15 +1,15 @@
 //! One block of 32 rows and 32 columns on vectors, one body for all widths.
 
+use half::bf16;
+
 use super::PANEL_COLUMNS;
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Half, Whole};
-use super::lanes::{Lanes, Plain};
 use super::pack::Form;
 use super::rows::Operand;
 use super::strip::{Pass, Sums};
 #[cfg(target_arch = "x86_64")]
 use super::vnni_avx512;
 use crate::Isa;
+use crate::lanes::{Eight, Lanes};
 
 /// The products of a pass's strip and one panel into `sums`.
 pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
@@ -26,8 +26,8 @@ pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
     }
     sums.fill(0.0);
     match isa {
-        // SAFETY: `Plain` needs no instructions beyond the target's; the bounds were checked.
-        Isa::Portable => unsafe { body::<Plain, 4, 1>(&call, sums) },
+        // SAFETY: `Eight` needs no instructions beyond the target's; the bounds were checked.
+        Isa::Portable => unsafe { body::<Eight, 4, 1>(&call, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has AVX2 and FMA; the bounds were checked.
         Isa::Avx2(_) => unsafe { avx2(&call, sums) },
@@ -35,8 +35,8 @@ pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
         // SAFETY: the proof can only be had where the processor has AVX-512; the bounds were checked.
         Isa::Avx512(_) | Isa::Amx(_) => unsafe { avx512(&call, sums) },
         #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: `Plain` needs no instructions beyond the target's; the bounds were checked.
-        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => unsafe { body::<Plain, 4, 1>(&call, sums) },
+        // SAFETY: `Eight` needs no instructions beyond the target's; the bounds were checked.
+        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => unsafe { body::<Eight, 4, 1>(&call, sums) },
     }
 }
 
@@ -62,15 +62,15 @@ impl Call<'_> {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2(call: &Call<'_>, sums: &mut Sums) {
-    // SAFETY: compiled for the instructions of `Half`.
-    unsafe { body::<Half, 6, 2>(call, sums) }
+    // SAFETY: compiled for the instructions of these lanes.
+    unsafe { body::<std::arch::x86_64::__m256, 6, 2>(call, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn avx512(call: &Call<'_>, sums: &mut Sums) {
-    // SAFETY: compiled for the instructions of `Whole`.
-    unsafe { body::<Whole, 8, 2>(call, sums) }
+    // SAFETY: compiled for the instructions of these lanes.
+    unsafe { body::<std::arch::x86_64::__m512, 8, 2>(call, sums) }
 }
 
 /// # Safety
@@ -123,7 +123,7 @@ unsafe fn single<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<
     let weights = call.panel.as_ptr().cast::<f32>();
     // SAFETY: every address lies inside the rows, the panel or the sums, by the caller's promise.
     unsafe {
-        let mut acc = [[L::zero(); VECTORS]; ROWS];
+        let mut acc = [[L::splat(0.0); VECTORS]; ROWS];
         for step in 0..call.steps {
             let weights: [L; VECTORS] =
                 std::array::from_fn(|vector| L::load(weights.add(step * PANEL_COLUMNS + column + vector * L::COUNT)));
@@ -149,15 +149,15 @@ unsafe fn single<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<
 #[inline(always)]
 unsafe fn pairs<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<'_>, (row, column): (usize, usize), sums: &mut Sums) {
     let rows: [*const u32; ROWS] = std::array::from_fn(|at| call.row(row + at).as_ptr().cast());
-    let weights = call.panel.as_ptr().cast::<f32>();
+    let weights = call.panel.as_ptr().cast::<[bf16; 2]>();
     // SAFETY: every address lies inside the rows, the panel or the sums, by the caller's promise.
     unsafe {
-        let mut acc = [[L::zero(); VECTORS]; ROWS];
+        let mut acc = [[L::splat(0.0); VECTORS]; ROWS];
         for pair in 0..call.steps * 16 {
             let tile = weights.add(pair / 16 * 512 + pair % 16 * 16);
             let weights: [(L, L); VECTORS] = std::array::from_fn(|vector| {
                 let column = column + vector * L::COUNT;
-                L::pairs(tile.add(column / 16 * 256 + column % 16))
+                L::load_pairs(tile.add(column / 16 * 256 + column % 16))
             });
             for (row, acc) in rows.iter().zip(&mut acc) {
                 let bits = row.add(pair).read_unaligned();

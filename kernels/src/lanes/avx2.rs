@@ -41,6 +41,15 @@ impl Lanes for __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast())))) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {
+        // SAFETY: see above; the caller grants eight readable pairs.
+        unsafe {
+            let bits = _mm256_loadu_si256(source.cast());
+            let second = _mm256_and_si256(bits, _mm256_set1_epi32(0xFFFF_0000u32.cast_signed()));
+            (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)), _mm256_castsi256_ps(second))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_half(self, target: *mut bf16) {
         // SAFETY: see above; the caller grants eight writable values.
         unsafe {

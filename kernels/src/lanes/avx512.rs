@@ -41,6 +41,15 @@ impl Lanes for __m512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast())))) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {
+        // SAFETY: see above; the caller grants sixteen readable pairs.
+        unsafe {
+            let bits = _mm512_loadu_si512(source.cast());
+            let second = _mm512_and_si512(bits, _mm512_set1_epi32(0xFFFF_0000u32.cast_signed()));
+            (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(second))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_half(self, target: *mut bf16) {
         // SAFETY: see above; the caller grants sixteen writable values.
         unsafe {

@@ -38,6 +38,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_part(self, target: *mut f32, len: usize);
     /// Widened. Safety: `COUNT` values are readable.
     unsafe fn load_half(source: *const bf16) -> Self;
+    /// Widened: the first of each pair, and the second of each. Safety: `COUNT` pairs are readable.
+    unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self);
     /// Rounded to nearest, ties to even; NaN stays NaN. Safety: `COUNT` values are writable.
     unsafe fn store_half(self, target: *mut bf16);
     /// `self + other`.

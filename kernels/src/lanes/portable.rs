@@ -74,6 +74,13 @@ impl Lanes for Eight {
         each(|l| f32::from_bits(u32::from(halves[l]) << 16))
     }
     #[inline(always)]
+    unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {
+        // SAFETY: the caller grants eight readable pairs; the read needs no alignment.
+        let pairs = unsafe { source.cast::<[[u16; 2]; 8]>().read_unaligned() };
+        let part = |at: usize| each(|l| f32::from_bits(u32::from(pairs[l][at]) << 16));
+        (part(0), part(1))
+    }
+    #[inline(always)]
     unsafe fn store_half(self, target: *mut bf16) {
         let halves: [bf16; 8] = std::array::from_fn(|l| narrowed(self.0[l]));
         // SAFETY: the caller grants eight writable values; the write needs no alignment.
