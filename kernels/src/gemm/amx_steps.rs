@@ -24,16 +24,16 @@ pub(super) struct Steps {
     pub ahead: (*const u8, usize),
 }
 
-/// The steps of one form: runs `$body` once per step. In `$body`, `{a}` is the first row tile, `{a1}` the second, `{low}` the first of what the rounding
-/// left, `{s}` the stride of their rows, `{b}` the step's weights and `{t}` 64.
+/// The steps of one form: a function that runs `$body` once per step and then goes on to the next. In `$body`, `{a}` is the first row of the step, `{s}`
+/// the stride of the rows, `{b}` the step's weights and `{t}` 64; `$operand`s are the form's own, of the addresses `$steps`.
 macro_rules! steps {
-    ($name:ident, [$($body:expr),* $(,)?], $weight_bytes:literal) => {
+    ($name:ident($steps:ident), [$($body:expr),* $(,)?], [$($operand:tt)*]) => {
         /// Adds the products of `count` steps to the accumulators of the scheme.
         ///
         /// # Safety
         /// This thread's tiles are full ones, and all rows and weights of `count` steps are readable; `count` is not 0.
         #[inline(always)]
-        pub(super) unsafe fn $name(steps: &mut Steps, count: usize) {
+        pub(super) unsafe fn $name($steps: &mut Steps, count: usize) {
             // SAFETY: the caller's promise; fetching ahead reads nothing.
             unsafe {
                 asm!(
@@ -45,18 +45,16 @@ macro_rules! steps {
                     "prefetcht1 [{p} + 128]",
                     "add {p}, {ps}",
                     "add {a}, 64",
-                    "add {a1}, 64",
-                    concat!("add {b}, ", $weight_bytes),
                     "dec {count}",
                     "jnz 2b",
-                    a = inout(reg) steps.rows,
-                    a1 = inout(reg) steps.rows.wrapping_add(TILE_ROWS * steps.row_bytes) => _,
-                    s = in(reg) steps.row_bytes,
-                    b = inout(reg) steps.weights,
+                    a = inout(reg) $steps.rows,
+                    s = in(reg) $steps.row_bytes,
+                    b = inout(reg) $steps.weights,
                     t = in(reg) 64usize,
-                    p = inout(reg) steps.ahead.0,
-                    ps = in(reg) steps.ahead.1,
+                    p = inout(reg) $steps.ahead.0,
+                    ps = in(reg) $steps.ahead.1,
                     count = inout(reg) count => _,
+                    $($operand)*
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack, readonly),
@@ -66,9 +64,20 @@ macro_rules! steps {
     };
 }
 
+/// Steps of one plane with both row tiles, `{a1}` being the second.
+macro_rules! two_row_tiles {
+    ($name:ident, [$($body:expr),* $(,)?]) => {
+        steps!(
+            $name(steps),
+            [$($body,)* "add {a1}, 64", "add {b}, 2048"],
+            [a1 = inout(reg) steps.rows.wrapping_add(TILE_ROWS * steps.row_bytes) => _,]
+        );
+    };
+}
+
 macro_rules! tall {
     ($name:ident, $multiply:literal) => {
-        steps!(
+        two_row_tiles!(
             $name,
             [
                 "tileloaddt1 tmm4, [{a} + {s}*1]",
@@ -79,8 +88,7 @@ macro_rules! tall {
                 "tileloaddt1 tmm5, [{a1} + {s}*1]",
                 concat!($multiply, " tmm2, tmm5, tmm6"),
                 concat!($multiply, " tmm3, tmm5, tmm7"),
-            ],
-            "2048"
+            ]
         );
     };
 }
@@ -88,15 +96,16 @@ macro_rules! tall {
 macro_rules! short {
     ($name:ident, $multiply:literal) => {
         steps!(
-            $name,
+            $name(steps),
             [
                 "tileloadd tmm4, [{a} + {s}*1]",
                 "tileloaddt1 tmm6, [{b} + {t}*1]",
                 concat!($multiply, " tmm0, tmm4, tmm6"),
                 "tileloaddt1 tmm7, [{b} + {t}*1 + 1024]",
                 concat!($multiply, " tmm1, tmm4, tmm7"),
+                "add {b}, 2048",
             ],
-            "2048"
+            []
         );
     };
 }
@@ -104,7 +113,7 @@ macro_rules! short {
 /// Half a panel, 32 rows and 16 columns in two accumulators.
 macro_rules! half {
     ($name:ident, $multiply:literal, $top:literal, $bottom:literal) => {
-        steps!(
+        two_row_tiles!(
             $name,
             [
                 "tileloaddt1 tmm6, [{b} + {t}*1]",
@@ -112,8 +121,7 @@ macro_rules! half {
                 concat!($multiply, " ", $top, ", tmm4, tmm6"),
                 "tileloadd tmm5, [{a1} + {s}*1]",
                 concat!($multiply, " ", $bottom, ", tmm5, tmm6"),
-            ],
-            "2048"
+            ]
         );
     };
 }
@@ -173,57 +181,16 @@ store!(store_02, "tmm0", "tmm2");
 store!(store_13, "tmm1", "tmm3");
 store!(store_23, "tmm2", "tmm3");
 
-/// Adds the products of `count` steps of rows and weights in two planes: high times low, then high times high, then low times high.
-macro_rules! pair {
-    ($name:ident, [$($body:expr),* $(,)?]) => {
-        /// # Safety
-        /// This thread's tiles are full ones, and all rows and weights of `count` steps are readable; `count` is not 0.
-        #[inline(always)]
-        pub(super) unsafe fn $name(steps: &mut Steps, count: usize) {
-            // SAFETY: the caller's promise; fetching ahead reads nothing.
-            unsafe {
-                asm!(
-                    ".p2align 5",
-                    "2:",
-                    $($body,)*
-                    "prefetcht1 [{p}]",
-                    "prefetcht1 [{p} + 64]",
-                    "prefetcht1 [{p} + 128]",
-                    "add {p}, {ps}",
-                    "add {a}, 64",
-                    "add {b}, 4096",
-                    "dec {count}",
-                    "jnz 2b",
-                    "/* {a1} {low1} */",
-                    a = inout(reg) steps.rows,
-                    a1 = in(reg) TILE_ROWS * steps.row_bytes,
-                    low = in(reg) steps.plane_bytes,
-                    low1 = in(reg) steps.plane_bytes + TILE_ROWS * steps.row_bytes,
-                    row = out(reg) _,
-                    s = in(reg) steps.row_bytes,
-                    b = inout(reg) steps.weights,
-                    t = in(reg) 64usize,
-                    p = inout(reg) steps.ahead.0,
-                    ps = in(reg) steps.ahead.1,
-                    count = inout(reg) count => _,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack, readonly),
-                );
-            }
-        }
-    };
-}
-
-pair!(
-    pair_32,
+// Rows and weights in two planes: high times low, then high times high, then low times high.
+steps!(
+    pair_32(steps),
     [
         "tileloadd tmm4, [{a} + {s}*1]",
         "tileloaddt1 tmm6, [{b} + {t}*1 + 2048]",
         "tdpbf16ps tmm0, tmm4, tmm6",
         "tileloaddt1 tmm7, [{b} + {t}*1 + 3072]",
         "tdpbf16ps tmm1, tmm4, tmm7",
-        "lea {row}, [{a} + {a1}]",
+        "lea {row}, [{a} + {below}]",
         "tileloadd tmm5, [{row} + {s}*1]",
         "tdpbf16ps tmm2, tmm5, tmm6",
         "tdpbf16ps tmm3, tmm5, tmm7",
@@ -237,15 +204,16 @@ pair!(
         "tileloadd tmm4, [{row} + {s}*1]",
         "tdpbf16ps tmm0, tmm4, tmm6",
         "tdpbf16ps tmm1, tmm4, tmm7",
-        "lea {row}, [{a} + {low1}]",
+        "add {row}, {below}",
         "tileloadd tmm5, [{row} + {s}*1]",
         "tdpbf16ps tmm2, tmm5, tmm6",
         "tdpbf16ps tmm3, tmm5, tmm7",
-    ]
+        "add {b}, 4096",
+    ],
+    [low = in(reg) steps.plane_bytes, below = in(reg) TILE_ROWS * steps.row_bytes, row = out(reg) _,]
 );
-
-pair!(
-    pair_16,
+steps!(
+    pair_16(steps),
     [
         "tileloadd tmm4, [{a} + {s}*1]",
         "tileloaddt1 tmm6, [{b} + {t}*1 + 2048]",
@@ -260,5 +228,7 @@ pair!(
         "tileloadd tmm5, [{row} + {s}*1]",
         "tdpbf16ps tmm0, tmm5, tmm6",
         "tdpbf16ps tmm1, tmm5, tmm7",
-    ]
+        "add {b}, 4096",
+    ],
+    [low = in(reg) steps.plane_bytes, row = out(reg) _,]
 );
