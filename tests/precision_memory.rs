@@ -1,42 +1,18 @@
 //! A model holds what its estimate says at every precision, and measuring for `auto` holds no more than is claimed for it; counted by the allocator.
-//!
-//! The only test of its binary: whatever else allocates meanwhile would be counted too.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use candle_core::Device;
 use tallow_kernels::gemm::Precision;
 use tallow_models::encoder::{EncoderPlan, estimate_bytes};
 use tallow_models::{Embedder as _, Encoder, PrecisionChoice, PrecisionPolicy};
 
-struct Counting;
+use counting::{HELD, PEAK};
 
 const MIB: f64 = 1048576.0;
-
-static HELD: AtomicI64 = AtomicI64::new(0);
-static PEAK: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting has no influence on it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size() as i64, Ordering::Relaxed) + layout.size() as i64;
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promise about `ptr` and `layout` is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn minilm_holds_what_its_estimate_says_at_every_precision() {

@@ -1,36 +1,14 @@
 //! A queued task costs at most 1 KB beside its payload, counted by the allocator, with default options.
-//!
-//! The only test of its binary: whatever else allocates meanwhile would be counted too.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
+mod counting;
+
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use serde_json::json;
 use tallow::{ExecutorCapabilities, Task, TaskError, TaskExecutor, TaskManager, TaskPriority, TaskResult, TaskType};
 
-struct Counting;
-
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting has no influence on it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promise about `ptr` and `layout` is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::HELD;
 
 struct Never(ExecutorCapabilities);
 

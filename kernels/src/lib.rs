@@ -17,6 +17,8 @@ pub mod heap;
 pub mod isa;
 mod lanes;
 pub mod matmul;
+#[cfg(test)]
+mod noise;
 pub mod norm;
 pub mod normalize;
 pub mod pool;

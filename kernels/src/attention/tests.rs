@@ -1,17 +1,12 @@
 //! Every level of instructions and precision, every length, masks, shared heads, biases and special values, against the reference in f64.
 
 use super::*;
+use crate::noise;
 use crate::{never_stop, tolerance};
 
+/// Numbers within ±2.
 fn noise(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 22) as f32 - 2.0
-    };
-    (0..count).map(|_| next()).collect()
+    noise::noise(seed, count).iter().map(|value| 2.0 * value).collect()
 }
 
 const PLAIN: AttentionSpec<'static> = AttentionSpec {

@@ -1,21 +1,11 @@
 //! Every way to compute a distance against the plain one.
 
 use super::*;
+use crate::noise::noise;
 use crate::{BitRows, never_stop, tolerance};
 use proptest::prelude::*;
 
 /// Values without pattern, the same on every run.
-fn noise(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
 /// Bound on the difference to the reference for these two rows.
 fn allowed(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));

@@ -3,17 +3,14 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
+use crate::noise::spread;
 use crate::tolerance;
-
-fn noise(count: usize) -> Vec<f32> {
-    (0..count).map(|at| ((at as u64 * 2_654_435_761 % 20_011) as f32) / 10_005.5 - 1.0).collect()
-}
 
 #[test]
 fn every_length_agrees_with_the_reference() {
     for isa in Isa::available() {
         for dim in (1..=67).chain([384, 1000]) {
-            let (first, second) = (noise(5 * dim), noise(3 * dim));
+            let (first, second) = (spread(5 * dim), spread(3 * dim));
             let parts = [
                 Picked { table: &first, ids: &[4, 0, 4, 2], factor: 1.5 },
                 Picked { table: &second, ids: &[2, 2, 1, 0], factor: 1.0 },
@@ -33,7 +30,7 @@ fn every_length_agrees_with_the_reference() {
 
 #[test]
 fn pieces_of_threads_are_the_whole() {
-    let (dim, table) = (384, noise(384 * 7));
+    let (dim, table) = (384, spread(384 * 7));
     let ids: Vec<u32> = (0..3000).map(|at| at % 7).collect();
     let run = |threads| {
         let mut out = vec![0f32; ids.len() * dim];
@@ -72,10 +69,10 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
 
 #[test]
 fn tensors_agree_with_slices() {
-    let words = Tensor::from_vec(noise(12), (4, 3), &Device::Cpu).unwrap();
-    let other = Tensor::from_vec(noise(6), (2, 3), &Device::Cpu).unwrap();
+    let words = Tensor::from_vec(spread(12), (4, 3), &Device::Cpu).unwrap();
+    let other = Tensor::from_vec(spread(6), (2, 3), &Device::Cpu).unwrap();
     let sum = tensor::gather(&[(&words, &[3, 1], 2.0), (&other, &[0, 0], 1.0)]).unwrap().to_vec2::<f32>().unwrap();
-    let (a, b) = (noise(12), noise(6));
+    let (a, b) = (spread(12), spread(6));
     assert_eq!(sum[0], (0..3).map(|at| a[9 + at] * 2.0 + b[at]).collect::<Vec<_>>());
     assert!(tensor::gather(&[(&words.t().unwrap(), &[0], 1.0)]).is_err(), "rows that are not contiguous");
     assert!(

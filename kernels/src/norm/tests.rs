@@ -1,10 +1,11 @@
 //! Every level of instructions and every length, against the reference in f64.
 
 use super::*;
+use crate::noise::spread;
 use crate::tolerance;
 
 fn noise(count: usize, offset: f32) -> Vec<f32> {
-    (0..count).map(|at| ((at as u64 * 2_654_435_761 % 20_011) as f32) / 10_005.5 - 1.0 + offset).collect()
+    spread(count).iter().map(|value| value + offset).collect()
 }
 
 #[test]

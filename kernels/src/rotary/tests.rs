@@ -1,11 +1,8 @@
 //! Every level, order and number of pairs against the plain rotation, and the scalings against numbers computed elsewhere.
 
 use super::*;
+use crate::noise::spread;
 use crate::tolerance;
-
-fn noise(count: usize) -> Vec<f32> {
-    (0..count).map(|at| ((at as u64 * 2_654_435_761 % 20_011) as f32) / 10_005.5 - 1.0).collect()
-}
 
 const BASE: f64 = 10_000.0;
 
@@ -17,7 +14,7 @@ fn every_number_of_pairs_agrees_with_the_reference_on_every_level() {
             let head_dim = 2 * pairs + pairs % 3;
             let table = RotaryTable::new(2 * pairs, 501, BASE, Scaling::None).unwrap();
             let spec = RotarySpec { row: 3 * head_dim + 5, heads: 3, head_dim, order, table: &table };
-            let rows = noise(positions.len() * spec.row);
+            let rows = spread(positions.len() * spec.row);
             let (mut got, mut half) = (rows.clone(), rows.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>());
             rotate_on(isa, Output::F32(&mut got), &positions, &spec).unwrap();
             rotate_on(isa, Output::Bf16(&mut half), &positions, &spec).unwrap();
@@ -44,7 +41,7 @@ fn turning_keeps_lengths_and_depends_on_distance_alone() {
     let table = RotaryTable::new(64, 2000, BASE, Scaling::None).unwrap();
     let spec = RotarySpec { row: 64, heads: 1, head_dim: 64, order: Order::Halves, table: &table };
     let dot_at = |query: u32, key: u32| {
-        let mut rows: Vec<f32> = noise(128);
+        let mut rows: Vec<f32> = spread(128);
         rotate(Output::F32(&mut rows), &[query, key], &spec).unwrap();
         rows[..64].iter().zip(&rows[64..]).map(|(a, b)| f64::from(a * b)).sum::<f64>()
     };
@@ -87,7 +84,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_turned() {
     assert!(RotaryTable::new(4, ROTARY_POSITIONS_MAX + 1, BASE, Scaling::None).is_err());
     let table = RotaryTable::new(4, 4, BASE, Scaling::None).unwrap();
     let spec = RotarySpec { row: 8, heads: 2, head_dim: 4, order: Order::Halves, table: &table };
-    let mut rows = noise(16);
+    let mut rows = spread(16);
     let before = rows.clone();
     assert!(matches!(rotate(Output::F32(&mut rows), &[0, 4], &spec), Err(KernelError::OutOfRange { what: "position", .. })));
     assert!(rotate(Output::F32(&mut rows), &[0], &spec).is_err());
