@@ -57,6 +57,12 @@ pub enum Mask {
 }
 
 impl Mask {
+    /// True when the query at `query` sees the key at `key` of its sequence.
+    #[must_use]
+    pub fn sees(self, query: usize, key: usize) -> bool {
+        self.keys(query, usize::MAX).contains(&key)
+    }
+
     /// The keys that the query at `query` sees in a sequence of `len` tokens; never empty.
     #[must_use]
     pub fn keys(self, query: usize, len: usize) -> Range<usize> {

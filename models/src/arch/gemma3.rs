@@ -47,8 +47,8 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
     let window = sliding_window(file, &reaches)?;
     // A window in both directions is as wide in all as one that looks back alone.
     let masks = match file.flag_or("use_bidirectional_attention", false)? {
-        true => [AttentionMask::Full, AttentionMask::Window { before: window / 2, behind: window / 2 }],
-        false => [AttentionMask::Causal, AttentionMask::Window { before: window.saturating_sub(1), behind: 0 }],
+        true => [AttentionMask::Full, AttentionMask::Window { left: window / 2, right: window / 2 }],
+        false => [AttentionMask::Causal, AttentionMask::Window { left: window.saturating_sub(1), right: 0 }],
     };
     let full = RotaryFields { dim: head_dim, theta: "rope_theta", theta_default: 1_000_000.0, of: Some(Reach::Full), scaled: true };
     let sliding = RotaryFields { theta: "rope_local_base_freq", theta_default: 10_000.0, of: Some(Reach::Sliding), scaled: false, ..full };

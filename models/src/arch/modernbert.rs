@@ -97,7 +97,7 @@ impl ModernBertPlan {
         let reach = self.reaches[index];
         let mask = match reach {
             Reach::Full => AttentionMask::Full,
-            Reach::Sliding => AttentionMask::Window { before: self.window, behind: self.window },
+            Reach::Sliding => AttentionMask::Window { left: self.window, right: self.window },
         };
         Ok(Block {
             reach,

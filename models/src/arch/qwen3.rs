@@ -93,7 +93,7 @@ impl QwenPlan {
         let full = |part: &str| format!("{prefix}layers.{index}.{part}");
         let mask = match self.reaches[index] {
             Reach::Full => AttentionMask::Causal,
-            Reach::Sliding => AttentionMask::Window { before: self.window - 1, behind: 0 },
+            Reach::Sliding => AttentionMask::Window { left: self.window - 1, right: 0 },
         };
         Ok(Block {
             attention_norm: self.attention.norm(weights, &full("input_layernorm"), hidden)?,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
-use tallow_kernels::attention::{Mask, tensor};
+pub use tallow_kernels::attention::Mask as AttentionMask;
+use tallow_kernels::attention::tensor;
 use tallow_kernels::gemm::Precision;
 
 use super::linear::narrow;
@@ -18,51 +19,14 @@ use crate::ModelError;
 /// Queries whose scores are computed at a time: what bounds the memory of long sequences.
 pub const SCORE_ROWS: usize = 256;
 
-/// Which keys a query sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttentionMask {
-    /// Every key of its sequence.
-    Full,
-    /// Itself and the keys before it.
-    Causal,
-    /// At most so many keys before and behind itself.
-    Window {
-        /// Keys before the query.
-        before: usize,
-        /// Keys behind the query.
-        behind: usize,
-    },
-}
-
-impl AttentionMask {
-    /// True when the query at `query` sees the key at `key`.
-    #[must_use]
-    pub fn sees(self, query: usize, key: usize) -> bool {
-        match self {
-            Self::Full => true,
-            Self::Causal => key <= query,
-            Self::Window { before, behind } => key + before >= query && key <= query + behind,
-        }
+/// 0 where a query sees a key and minus infinity where it does not, `[1, queries, keys]`; none where all see all.
+fn mask_addend(mask: AttentionMask, queries: &Range<usize>, keys: &Range<usize>, device: &Device) -> Result<Option<Tensor>, ModelError> {
+    if mask.sees(queries.start, keys.end - 1) && mask.sees(queries.end - 1, keys.start) {
+        return Ok(None);
     }
-
-    /// The keys that any of `queries` sees among `seq`.
-    fn keys(self, queries: &Range<usize>, seq: usize) -> Range<usize> {
-        match self {
-            Self::Full => 0..seq,
-            Self::Causal => 0..queries.end,
-            Self::Window { before, behind } => queries.start.saturating_sub(before)..queries.end.saturating_add(behind).min(seq),
-        }
-    }
-
-    /// 0 where a query sees a key and minus infinity where it does not, `[1, queries, keys]`; none where all see all.
-    fn addend(self, queries: &Range<usize>, keys: &Range<usize>, device: &Device) -> Result<Option<Tensor>, ModelError> {
-        if self.sees(queries.start, keys.end - 1) && self.sees(queries.end - 1, keys.start) {
-            return Ok(None);
-        }
-        let value = |query, key| if self.sees(query, key) { 0f32 } else { f32::NEG_INFINITY };
-        let values: Vec<f32> = queries.clone().flat_map(|query| keys.clone().map(move |key| value(query, key))).collect();
-        Ok(Some(Tensor::from_vec(values, (1, queries.len(), keys.len()), device)?))
-    }
+    let value = |query, key| if mask.sees(query, key) { 0f32 } else { f32::NEG_INFINITY };
+    let values: Vec<f32> = queries.clone().flat_map(|query| keys.clone().map(move |key| value(query, key))).collect();
+    Ok(Some(Tensor::from_vec(values, (1, queries.len(), keys.len()), device)?))
 }
 
 /// What is added to a score, by head and by distance of the key from the query.
@@ -157,11 +121,7 @@ impl AttentionSpec {
             heads: self.heads,
             kv_heads: self.kv_heads,
             scale: self.scale,
-            mask: match self.mask {
-                AttentionMask::Full => Mask::Full,
-                AttentionMask::Causal => Mask::Causal,
-                AttentionMask::Window { before, behind } => Mask::Window { left: before, right: behind },
-            },
+            mask: self.mask,
             softcap: self.softcap,
             distance_bias: self.distance_bias.as_ref().and_then(|bias| bias.host.clone()),
             precision: self.precision,
@@ -171,7 +131,7 @@ impl AttentionSpec {
 
     /// What is added to the scores of some queries and keys, `[heads or 1, queries, keys]`.
     fn addend(&self, queries: &Range<usize>, keys: &Range<usize>, device: &Device) -> Result<Option<Tensor>, ModelError> {
-        let mask = self.mask.addend(queries, keys, device)?;
+        let mask = mask_addend(self.mask, queries, keys, device)?;
         let bias = self.distance_bias.as_ref().map(|bias| bias.block(queries, keys)).transpose()?;
         Ok(match (bias, mask) {
             (Some(bias), Some(mask)) => Some(bias.broadcast_add(&mask)?),
@@ -218,7 +178,7 @@ pub fn attention(qkv: &Tensor, offsets: &[usize], spec: &AttentionSpec) -> Resul
         let (key, value) = (part(heads, kv_heads)?, part(heads + kv_heads, kv_heads)?);
         let (key, value) = (repeated(&key, heads / kv_heads)?, repeated(&value, heads / kv_heads)?);
         for queries in (0..seq).step_by(SCORE_ROWS).map(|first| first..(first + SCORE_ROWS).min(seq)) {
-            let keys = spec.mask.keys(&queries, seq);
+            let keys = spec.mask.keys(queries.start, seq).start..spec.mask.keys(queries.end - 1, seq).end;
             let known = if queries.len() == seq { addends.get(&seq).cloned() } else { None };
             let addend = match known {
                 Some(addend) => addend,

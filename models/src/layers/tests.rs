@@ -39,8 +39,8 @@ fn attention_is_its_definition_for_every_mask_over_several_blocks() {
     let masks = [
         AttentionMask::Full,
         AttentionMask::Causal,
-        AttentionMask::Window { before: 5, behind: 3 },
-        AttentionMask::Window { before: 300, behind: 0 },
+        AttentionMask::Window { left: 5, right: 3 },
+        AttentionMask::Window { left: 300, right: 0 },
     ];
     for mask in masks {
         for biased in [false, true] {
@@ -78,7 +78,7 @@ fn logarithmic_buckets_are_those_of_the_reference_at_full_size() {
 
 #[test]
 fn a_window_sees_its_edges_and_no_further() {
-    let window = AttentionMask::Window { before: 2, behind: 1 };
+    let window = AttentionMask::Window { left: 2, right: 1 };
     let seen: Vec<usize> = (0..10).filter(|&key| window.sees(5, key)).collect();
     assert_eq!(seen, [3, 4, 5, 6]);
     assert!(AttentionMask::Causal.sees(5, 5) && !AttentionMask::Causal.sees(5, 6) && AttentionMask::Full.sees(0, 9));
