@@ -54,6 +54,7 @@ pub(super) struct Working {
 }
 
 /// The facts that all families spell alike.
+#[derive(Clone, Copy)]
 pub(super) struct Facts {
     pub(super) hidden: usize,
     pub(super) layers: usize,

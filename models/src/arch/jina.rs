@@ -3,14 +3,11 @@
 //!
 //! Source: Günther et al. 2023 (arXiv:2310.19923).
 
-use candle_core::Device;
-
-use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
+use super::config::{EncoderConfig, Facts, Paired};
 use super::config_file::{ConfigFile, INTERMEDIATE_MAX, Only, unsupported};
-use super::post_norm::{Block, PostNorm, working_values};
-use super::{EncoderArch, prefix_of, segment_embedding};
+use super::post_norm::{Block, PostNormFamily, PostNormPlan};
 use crate::ModelError;
-use crate::layers::{Activation, AttentionSpec, DistanceBias, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, QkNorm};
+use crate::layers::{Activation, GatedMlp, GatedMlpSpec, GatedNames, Linear, QkNorm};
 use crate::weights::Weights;
 
 /// The table of biases has two columns per position, and nothing in the weights bounds it.
@@ -23,18 +20,8 @@ const ONLY: &[(&str, Only)] = &[
     ("add_cross_attention", Only::Flag(false)),
 ];
 
-/// A configuration after checking.
-struct JinaPlan {
-    hidden: usize,
-    layers: usize,
-    heads: usize,
-    intermediate: usize,
-    vocab: usize,
-    positions: usize,
-    segments: usize,
-    epsilon: f64,
-    activation: Activation,
-}
+/// Says nothing beyond what the families share; its weights tell the variant.
+struct Jina;
 
 /// True for a configuration of this family among those of BERT's model type.
 pub(super) fn claims(file: &ConfigFile) -> bool {
@@ -52,29 +39,25 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
         "reglu" => Activation::Relu,
         other => return Err(unsupported("feed_forward_type", &other.into(), "geglu, reglu")),
     };
-    let plan = JinaPlan {
-        hidden: facts.hidden,
-        layers: facts.layers,
-        heads: facts.heads,
+    let plan = PostNormPlan {
+        facts,
         intermediate: file.size("intermediate_size", 1..=INTERMEDIATE_MAX)?,
-        vocab: facts.vocab,
-        positions: facts.positions,
         segments: file.size_or("type_vocab_size", 2, 1..=1024)?,
+        rotary: None,
         epsilon: file.epsilon_or("layer_norm_eps", 1e-12)?,
         activation,
+        family: Jina,
     };
-    let working = Working { values: working_values(plan.hidden, plan.intermediate), values_per_key: 4 * plan.heads };
     let table = 4 * facts.heads * (2 * facts.positions - 1);
-    Ok(EncoderConfig::new(file, &facts, working, plan)?.with_derived_bytes(table as u64))
+    Ok(plan.config(file, 4)?.with_derived_bytes(table as u64))
 }
 
-impl JinaPlan {
-    fn norm(&self, weights: &mut Weights, name: &str) -> Result<LayerNorm, ModelError> {
-        LayerNorm::take(weights, name, self.hidden, self.epsilon)
-    }
+impl PostNormFamily for Jina {
+    const PREFIXES: &'static [&'static str] = &["", "bert.", "model."];
+    const NORM: &'static str = "embeddings.LayerNorm";
 
-    fn block(&self, weights: &mut Weights, prefix: &str, index: usize) -> Result<Block, ModelError> {
-        let hidden = self.hidden;
+    fn block(plan: &PostNormPlan<Self>, weights: &mut Weights, prefix: &str, index: usize) -> Result<Block, ModelError> {
+        let hidden = plan.facts.hidden;
         let full = |part: &str| format!("{prefix}encoder.layer.{index}.{part}");
         let of_code = weights.contains(&full("attention.self.layer_norm_q.weight"));
         let mut square = |part: &str| Linear::take(weights, &full(part), hidden, hidden, true);
@@ -86,8 +69,8 @@ impl JinaPlan {
         };
         let qk_norm = match of_code {
             true => Some(QkNorm::Rows {
-                query: self.norm(weights, &full("attention.self.layer_norm_q"))?,
-                key: self.norm(weights, &full("attention.self.layer_norm_k"))?,
+                query: plan.norm(weights, &full("attention.self.layer_norm_q"))?,
+                key: plan.norm(weights, &full("attention.self.layer_norm_k"))?,
             }),
             false => None,
         };
@@ -95,8 +78,8 @@ impl JinaPlan {
             qkv,
             qk_norm,
             out,
-            attention_norm: self.norm(weights, &full("attention.output.LayerNorm"))?,
-            second_norm: of_code.then(|| self.norm(weights, &full("layer_norm_1"))).transpose()?,
+            attention_norm: plan.norm(weights, &full("attention.output.LayerNorm"))?,
+            second_norm: of_code.then(|| plan.norm(weights, &full("layer_norm_1"))).transpose()?,
             mlp: GatedMlp::take(
                 weights,
                 &GatedMlpSpec {
@@ -104,38 +87,12 @@ impl JinaPlan {
                     names,
                     down,
                     hidden,
-                    wide: self.intermediate,
+                    wide: plan.intermediate,
                     biases: (false, true),
-                    activation: self.activation,
+                    activation: plan.activation,
                 },
             )?,
-            output_norm: self.norm(weights, &full(output_norm))?,
+            output_norm: plan.norm(weights, &full(output_norm))?,
         })
-    }
-}
-
-impl Plan for JinaPlan {
-    fn segments(&self) -> usize {
-        self.segments
-    }
-
-    fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
-        const WORDS: &str = "embeddings.word_embeddings.weight";
-        let prefix = prefix_of(weights, WORDS, &["", "bert.", "model."]);
-        let bias = DistanceBias::alibi(self.heads, self.positions - 1, device)?;
-        let segments = segment_embedding(weights, prefix, (self.segments, self.hidden))?;
-        Ok(Box::new(PostNorm {
-            words: Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, self.hidden))?,
-            segments,
-            norm: self.norm(weights, &format!("{prefix}embeddings.LayerNorm"))?,
-            blocks: (0..self.layers).map(|index| self.block(weights, prefix, index)).collect::<Result<_, _>>()?,
-            attention: AttentionSpec {
-                distance_bias: Some(bias),
-                ..AttentionSpec::full(self.heads, self.hidden / self.heads, weights.precision())
-            },
-            rotary: None,
-            positions: self.positions,
-            device: device.clone(),
-        }))
     }
 }

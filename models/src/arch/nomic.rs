@@ -2,16 +2,14 @@
 //!
 //! Source: Nussbaum et al. 2024 (arXiv:2402.01613).
 
-use candle_core::Device;
 use serde_json::json;
 
-use super::config::{EncoderConfig, Facts, Paired, Plan, Working};
+use super::config::{EncoderConfig, Facts, Paired};
 use super::config_file::{ConfigFile, INTERMEDIATE_MAX, Only, unsupported};
-use super::post_norm::{Block, PostNorm, working_values};
+use super::post_norm::{Block, PostNormFamily, PostNormPlan};
 use super::reach::{RotaryFields, rotary};
-use super::{EncoderArch, prefix_of, segment_embedding};
 use crate::ModelError;
-use crate::layers::{Activation, AttentionSpec, Embedding, GatedMlp, GatedMlpSpec, GatedNames, LayerNorm, Linear, Rotary, RotarySpec};
+use crate::layers::{Activation, GatedMlp, GatedMlpSpec, GatedNames, Linear};
 use crate::weights::Weights;
 
 /// What of a configuration cannot be run.
@@ -41,19 +39,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("layer_norm_epsilon", "layer_norm_eps"),
 ];
 
-/// A configuration after checking.
-struct NomicPlan {
-    hidden: usize,
-    layers: usize,
-    heads: usize,
-    intermediate: usize,
-    vocab: usize,
-    positions: usize,
-    /// Rows of the segment embedding; 0 without one.
-    segments: usize,
-    rotary: RotarySpec,
-    epsilon: f64,
-    activation: Activation,
+/// Which layers have a bias.
+struct Nomic {
     attention_bias: bool,
     mlp_biases: (bool, bool),
 }
@@ -70,37 +57,37 @@ pub(super) fn parse(file: &ConfigFile) -> Result<EncoderConfig, ModelError> {
     let facts = Facts::read(file)?;
     let fields =
         RotaryFields { dim: facts.head_dim(Paired::Yes)?, theta: "rotary_emb_base", theta_default: 10_000.0, of: None, scaled: false };
-    let plan = NomicPlan {
-        hidden: facts.hidden,
-        layers: facts.layers,
-        heads: facts.heads,
+    let plan = PostNormPlan {
+        facts,
         intermediate: file.size("intermediate_size", 1..=INTERMEDIATE_MAX)?,
-        vocab: facts.vocab,
-        positions: facts.positions,
         segments: file.size_or("type_vocab_size", 2, 0..=1024)?,
-        rotary: rotary(file, &fields)?,
+        rotary: Some(rotary(file, &fields)?),
         epsilon: file.epsilon_or("layer_norm_eps", 1e-5)?,
         activation: match file.word_or("activation_function", "")? {
             "swiglu" => Activation::Silu,
             "geglu" => Activation::Gelu,
             _ => file.activation_or("hidden_act", "silu")?,
         },
-        attention_bias: file.flag_or("qkv_proj_bias", !is_common)?,
-        mlp_biases: (file.flag_or("mlp_fc1_bias", !is_common)?, file.flag_or("mlp_fc2_bias", !is_common)?),
+        family: Nomic {
+            attention_bias: file.flag_or("qkv_proj_bias", !is_common)?,
+            mlp_biases: (file.flag_or("mlp_fc1_bias", !is_common)?, file.flag_or("mlp_fc2_bias", !is_common)?),
+        },
     };
-    let working = Working { values: working_values(plan.hidden, plan.intermediate), values_per_key: 3 * plan.heads };
-    EncoderConfig::new(file, &facts, working, plan)
+    plan.config(file, 3)
 }
 
-impl NomicPlan {
-    fn block(&self, weights: &mut Weights, prefix: &str, index: usize) -> Result<Block, ModelError> {
-        let hidden = self.hidden;
+impl PostNormFamily for Nomic {
+    const PREFIXES: &'static [&'static str] = &["", "bert."];
+    const NORM: &'static str = "emb_ln";
+
+    fn block(plan: &PostNormPlan<Self>, weights: &mut Weights, prefix: &str, index: usize) -> Result<Block, ModelError> {
+        let hidden = plan.facts.hidden;
         let full = |part: &str| format!("{prefix}encoder.layers.{index}.{part}");
         Ok(Block {
-            qkv: Linear::take(weights, &full("attn.Wqkv"), hidden, 3 * hidden, self.attention_bias)?,
+            qkv: Linear::take(weights, &full("attn.Wqkv"), hidden, 3 * hidden, plan.family.attention_bias)?,
             qk_norm: None,
-            out: Linear::take(weights, &full("attn.out_proj"), hidden, hidden, self.attention_bias)?,
-            attention_norm: LayerNorm::take(weights, &full("norm1"), hidden, self.epsilon)?,
+            out: Linear::take(weights, &full("attn.out_proj"), hidden, hidden, plan.family.attention_bias)?,
+            attention_norm: plan.norm(weights, &full("norm1"))?,
             second_norm: None,
             mlp: GatedMlp::take(
                 weights,
@@ -109,34 +96,12 @@ impl NomicPlan {
                     names: GatedNames::Apart { gate: "fc12", up: "fc11" },
                     down: "fc2",
                     hidden,
-                    wide: self.intermediate,
-                    biases: self.mlp_biases,
-                    activation: self.activation,
+                    wide: plan.intermediate,
+                    biases: plan.family.mlp_biases,
+                    activation: plan.activation,
                 },
             )?,
-            output_norm: LayerNorm::take(weights, &full("norm2"), hidden, self.epsilon)?,
+            output_norm: plan.norm(weights, &full("norm2"))?,
         })
-    }
-}
-
-impl Plan for NomicPlan {
-    fn segments(&self) -> usize {
-        self.segments
-    }
-
-    fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
-        const WORDS: &str = "embeddings.word_embeddings.weight";
-        let prefix = prefix_of(weights, WORDS, &["", "bert."]);
-        let segments = segment_embedding(weights, prefix, (self.segments, self.hidden))?;
-        Ok(Box::new(PostNorm {
-            words: Embedding::take(weights, &format!("{prefix}{WORDS}"), (self.vocab, self.hidden))?,
-            segments,
-            norm: LayerNorm::take(weights, &format!("{prefix}emb_ln"), self.hidden, self.epsilon)?,
-            blocks: (0..self.layers).map(|index| self.block(weights, prefix, index)).collect::<Result<_, _>>()?,
-            attention: AttentionSpec::full(self.heads, self.hidden / self.heads, weights.precision()),
-            rotary: Some(Rotary::new(&self.rotary)),
-            positions: self.positions,
-            device: device.clone(),
-        }))
     }
 }

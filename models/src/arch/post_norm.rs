@@ -2,22 +2,27 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{EncoderArch, TokenBatch, unless_stopped};
-use crate::layers::{AttentionSpec, Embedding, GatedMlp, LayerNorm, Linear, QkNorm, Rotary, attention};
+use super::config::{EncoderConfig, Facts, Plan, Working};
+use super::config_file::ConfigFile;
+use super::{EncoderArch, TokenBatch, prefix_of, segment_embedding, unless_stopped};
+use crate::layers::{
+    Activation, AttentionSpec, DistanceBias, Embedding, GatedMlp, LayerNorm, Linear, QkNorm, Rotary, RotarySpec, attention,
+};
+use crate::weights::Weights;
 use crate::{ModelError, StopCheck};
 
 /// A loaded encoder.
-pub(super) struct PostNorm {
-    pub(super) words: Embedding,
+struct PostNorm {
+    words: Embedding,
     /// None in models without.
-    pub(super) segments: Option<Embedding>,
-    pub(super) norm: LayerNorm,
-    pub(super) blocks: Vec<Block>,
-    pub(super) attention: AttentionSpec,
+    segments: Option<Embedding>,
+    norm: LayerNorm,
+    blocks: Vec<Block>,
+    attention: AttentionSpec,
     /// None where positions enter as a bias of the attention.
-    pub(super) rotary: Option<Rotary>,
-    pub(super) positions: usize,
-    pub(super) device: Device,
+    rotary: Option<Rotary>,
+    positions: usize,
+    device: Device,
 }
 
 /// One of its blocks.
@@ -32,9 +37,69 @@ pub(super) struct Block {
     pub(super) output_norm: LayerNorm,
 }
 
-/// Numbers per token while a block is computed: a score of hidden rows and the gated rows.
-pub(super) fn working_values(hidden: usize, intermediate: usize) -> usize {
-    20 * hidden + 5 * intermediate
+/// What a configuration of such a family says, after checking.
+pub(super) struct PostNormPlan<F> {
+    pub(super) facts: Facts,
+    pub(super) intermediate: usize,
+    /// Rows of the segment embedding; 0 without one.
+    pub(super) segments: usize,
+    /// None where positions enter as a bias of the attention (ALiBi).
+    pub(super) rotary: Option<RotarySpec>,
+    pub(super) epsilon: f64,
+    pub(super) activation: Activation,
+    pub(super) family: F,
+}
+
+/// What the families do not share.
+pub(super) trait PostNormFamily: Sized + Send + Sync + 'static {
+    /// What may stand before the names of all tensors.
+    const PREFIXES: &'static [&'static str];
+    /// The norm behind the embeddings.
+    const NORM: &'static str;
+
+    /// Takes a block. Errors: `Corrupt` for a missing tensor or another shape.
+    fn block(plan: &PostNormPlan<Self>, weights: &mut Weights, prefix: &str, index: usize) -> Result<Block, ModelError>;
+}
+
+impl<F: PostNormFamily> PostNormPlan<F> {
+    /// The configuration: a score of hidden rows and the gated rows while a block is computed, and `values_per_key` numbers per head and key.
+    pub(super) fn config(self, file: &ConfigFile, values_per_key: usize) -> Result<EncoderConfig, ModelError> {
+        let facts = self.facts;
+        let values = 20 * facts.hidden + 5 * self.intermediate;
+        EncoderConfig::new(file, &facts, Working { values, values_per_key: values_per_key * facts.heads }, self)
+    }
+
+    /// Takes the norm `name`. Errors: `Corrupt`.
+    pub(super) fn norm(&self, weights: &mut Weights, name: &str) -> Result<LayerNorm, ModelError> {
+        LayerNorm::take(weights, name, self.facts.hidden, self.epsilon)
+    }
+}
+
+impl<F: PostNormFamily> Plan for PostNormPlan<F> {
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
+    fn build(&self, weights: &mut Weights, device: &Device) -> Result<Box<dyn EncoderArch>, ModelError> {
+        const WORDS: &str = "embeddings.word_embeddings.weight";
+        let Facts { hidden, layers, heads, vocab, positions } = self.facts;
+        let prefix = prefix_of(weights, WORDS, F::PREFIXES);
+        let distance_bias = match &self.rotary {
+            Some(_) => None,
+            None => Some(DistanceBias::alibi(heads, positions - 1, device)?),
+        };
+        let segments = segment_embedding(weights, prefix, (self.segments, hidden))?;
+        Ok(Box::new(PostNorm {
+            words: Embedding::take(weights, &format!("{prefix}{WORDS}"), (vocab, hidden))?,
+            segments,
+            norm: self.norm(weights, &format!("{prefix}{}", F::NORM))?,
+            blocks: (0..layers).map(|index| F::block(self, weights, prefix, index)).collect::<Result<_, _>>()?,
+            attention: AttentionSpec { distance_bias, ..AttentionSpec::full(heads, hidden / heads, weights.precision()) },
+            rotary: self.rotary.as_ref().map(Rotary::new),
+            positions,
+            device: device.clone(),
+        }))
+    }
 }
 
 impl PostNorm {
