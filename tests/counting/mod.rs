@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 struct Counting;
 
 /// Bytes that are allocated now.
-pub static HELD: AtomicI64 = AtomicI64::new(0);
+pub(crate) static HELD: AtomicI64 = AtomicI64::new(0);
 /// The most bytes that were allocated since it was last set.
-pub static PEAK: AtomicI64 = AtomicI64::new(0);
+pub(crate) static PEAK: AtomicI64 = AtomicI64::new(0);
 
 // SAFETY: every call goes to the system allocator unchanged; counting has no influence on it.
 unsafe impl GlobalAlloc for Counting {
