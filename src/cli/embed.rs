@@ -176,13 +176,14 @@ impl Target {
         if vectors.len() != texts.len() {
             return Err(CliError::new(Exit::Runtime, format!("{} texts gave {} vectors", texts.len(), vectors.len())));
         }
-        let model = answer.field("model")?;
+        let (model, precision) = (answer.field("model")?, answer.result.metadata.get("precision"));
         for (text, vector) in texts.iter().zip(vectors) {
             let mut line = Map::new();
             if with_text {
                 line.insert("text".into(), text.as_str().into());
             }
             line.insert("model".into(), model.clone());
+            line.extend(precision.map(|name| ("precision".to_owned(), name.clone())));
             line.insert("embedding".into(), vector.clone());
             match self {
                 Self::File { draft } => {

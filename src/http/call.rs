@@ -11,6 +11,8 @@ use super::state::AppState;
 use crate::task::inference::{ANY_DIMENSIONS_REMEDY, LONG_INPUT_REMEDY};
 use crate::task::{Parts, Submission, Task, TaskError, TaskId, TaskPriority, TaskResult, TaskType};
 
+/// The header of an answer whose shape has no field for it: what the model's products were computed in.
+pub(crate) const PRECISION_HEADER: &str = "x-tallow-precision";
 /// Longest name of a model.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -19,6 +21,31 @@ pub(crate) struct Answered {
     pub(crate) id: TaskId,
     pub(crate) result: TaskResult,
     pub(crate) parts: Parts,
+}
+
+impl Answered {
+    /// A JSON answer, made and written on a thread that may take the time, with what it was computed in as a header. Errors: as [`written`].
+    pub(crate) async fn written<T: serde::Serialize>(
+        self,
+        make: impl FnOnce(Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let precision = self.precision();
+        Ok(with_precision(written(move || make(self)).await?, precision))
+    }
+
+    /// What the model's products were computed in; none for operations that compute nothing.
+    pub(crate) fn precision(&self) -> Option<HeaderValue> {
+        let name = self.result.metadata.get("precision").and_then(Value::as_str)?;
+        HeaderValue::from_str(name).ok()
+    }
+}
+
+/// The answer with [`PRECISION_HEADER`].
+pub(crate) fn with_precision(mut response: Response, precision: Option<HeaderValue>) -> Response {
+    if let Some(precision) = precision {
+        response.headers_mut().insert(PRECISION_HEADER, precision);
+    }
+    response
 }
 
 /// How a door names what the task calls `texts`, and what it advises.

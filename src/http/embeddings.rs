@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::call::{Answered, Words, checked_model, infer, json_response};
+use super::call::{Answered, Words, checked_model, infer, json_response, with_precision};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
@@ -30,7 +30,9 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
     let format = asked.encoding_format.unwrap_or_default();
     let words = Words { texts: "input", single: asked.input.is_string(), long_text: "shorten or split it" };
     let data = task_data(asked)?;
-    let Answered { result, mut parts, .. } = infer(&state, &caller, data, Some(words)).await?;
+    let answered = infer(&state, &caller, data, Some(words)).await?;
+    let precision = answered.precision();
+    let Answered { result, mut parts, .. } = answered;
     let Some(part) = parts.remove(PART) else {
         return Err(TaskError::internal("the model answered without vectors", "the embed operation left no part `embeddings`").into());
     };
@@ -40,7 +42,7 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
     } else {
         write_answer(&result, &part, format)?
     };
-    Ok(json_response(text))
+    Ok(with_precision(json_response(text), precision))
 }
 
 /// The task's data. Errors: 400 for what OpenAI refuses too, and for token ids.

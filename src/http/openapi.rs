@@ -71,7 +71,11 @@ const TAGS: [(&str, &str); 6] = [
     ("tasks", "Submit, watch, list and cancel tasks."),
     ("results", "Binary parts of results, without JSON numbers."),
     ("openai", "The OpenAI surface: point any OpenAI client's base URL at /v1."),
-    ("encoders", "Reranking in the shape of Cohere and Jina, and the routes of text-embeddings-inference."),
+    (
+        "encoders",
+        "Reranking in the shape of Cohere and Jina, and the routes of text-embeddings-inference. The header x-tallow-precision of an answer names what \
+         was computed in.",
+    ),
     ("worker", "What this worker can do."),
     ("operations", "Health, metrics, this document."),
 ];

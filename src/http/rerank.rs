@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::call::{checked_model, infer, written};
+use super::call::{checked_model, infer};
 use super::error::ApiError;
 use super::gate::Caller;
 use super::state::AppState;
@@ -112,18 +112,19 @@ pub(crate) async fn create(State(state): State<AppState>, caller: Extension<Call
         data.insert("model".into(), checked_model(model)?.into());
     }
     let answered = infer(&state, &caller, data.into(), None).await?;
-    written(move || {
-        let RerankResult { model, results, usage } = output(answered.result.output)?;
-        let item = |ranked: crate::task::inference::Ranked| RerankItem {
-            index: ranked.index,
-            relevance_score: ranked.relevance_score,
-            document: ranked.document.map(|text| RerankText { text }),
-        };
-        let usage = RerankUsage { prompt_tokens: usage.prompt_tokens, total_tokens: usage.total_tokens };
-        let results = results.into_iter().map(item).collect();
-        Ok(RerankAnswer { id: answered.id.to_string(), object: "list", model, results, usage })
-    })
-    .await
+    answered
+        .written(|answered| {
+            let RerankResult { model, results, usage } = output(answered.result.output)?;
+            let item = |ranked: crate::task::inference::Ranked| RerankItem {
+                index: ranked.index,
+                relevance_score: ranked.relevance_score,
+                document: ranked.document.map(|text| RerankText { text }),
+            };
+            let usage = RerankUsage { prompt_tokens: usage.prompt_tokens, total_tokens: usage.total_tokens };
+            let results = results.into_iter().map(item).collect();
+            Ok(RerankAnswer { id: answered.id.to_string(), object: "list", model, results, usage })
+        })
+        .await
 }
 
 impl Document {

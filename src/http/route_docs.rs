@@ -190,7 +190,8 @@ pub(crate) const DOCS: &[RouteDoc] = &[
         path: "/v1/embeddings",
         tag: "openai",
         summary: "Embed texts",
-        description: "OpenAI's shape. The task behind it is cancelled when the caller goes away. Token ids are refused: they belong to another tokenizer.",
+        description: "OpenAI's shape. The task behind it is cancelled when the caller goes away. Token ids are refused: they belong to another tokenizer. \
+            The header x-tallow-precision names what the vectors were computed in.",
         body: &[example(schema::<EmbeddingsBody>, r#"{"input": ["why is the sky blue?", "blue light scatters"]}"#)],
         refusals: &[409, 422, 503, 504],
         ..BASE

@@ -70,32 +70,34 @@ pub(crate) async fn embed(State(state): State<AppState>, caller: Extension<Calle
         .with("any_dimensions", true)
         .truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || Ok(output::<EmbedResult>(answered.result.output)?.embeddings)).await
+    answered.written(move |answered| Ok(output::<EmbedResult>(answered.result.output)?.embeddings)).await
 }
 
 pub(crate) async fn embed_all(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Answer {
     let asked: TextsBody = body::json(&state, call).await?;
     let data = Data::of("embed_tokens", asked.model)?.with("texts", asked.inputs.into_texts()).truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || {
-        let items = output::<EmbedTokensResult>(answered.result.output)?.items;
-        Ok(items.into_iter().map(|item| item.embeddings.unwrap_or_default()).collect::<Vec<Vec<Value>>>())
-    })
-    .await
+    answered
+        .written(move |answered| {
+            let items = output::<EmbedTokensResult>(answered.result.output)?.items;
+            Ok(items.into_iter().map(|item| item.embeddings.unwrap_or_default()).collect::<Vec<Vec<Value>>>())
+        })
+        .await
 }
 
 pub(crate) async fn embed_sparse(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Answer {
     let asked: TextsBody = body::json(&state, call).await?;
     let data = Data::of("embed_sparse", asked.model)?.with("texts", asked.inputs.into_texts()).truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || {
-        let items = output::<EmbedSparseResult>(answered.result.output)?.items;
-        let row = |row: Vec<crate::task::inference::TokenWeight>| -> Vec<SparseValue> {
-            row.into_iter().map(|weight| SparseValue { index: weight.index, value: weight.value }).collect()
-        };
-        Ok(items.into_iter().map(row).collect::<Vec<_>>())
-    })
-    .await
+    answered
+        .written(move |answered| {
+            let items = output::<EmbedSparseResult>(answered.result.output)?.items;
+            let row = |row: Vec<crate::task::inference::TokenWeight>| -> Vec<SparseValue> {
+                row.into_iter().map(|weight| SparseValue { index: weight.index, value: weight.value }).collect()
+            };
+            Ok(items.into_iter().map(row).collect::<Vec<_>>())
+        })
+        .await
 }
 
 pub(crate) async fn rerank(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Answer {
@@ -107,13 +109,14 @@ pub(crate) async fn rerank(State(state): State<AppState>, caller: Extension<Call
         .with("return_documents", asked.return_text)
         .truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || {
-        let results = output::<RerankResult>(answered.result.output)?.results;
-        let rank =
-            |ranked: crate::task::inference::Ranked| Rank { index: ranked.index, score: ranked.relevance_score, text: ranked.document };
-        Ok(results.into_iter().map(rank).collect::<Vec<Rank>>())
-    })
-    .await
+    answered
+        .written(move |answered| {
+            let results = output::<RerankResult>(answered.result.output)?.results;
+            let rank =
+                |ranked: crate::task::inference::Ranked| Rank { index: ranked.index, score: ranked.relevance_score, text: ranked.document };
+            Ok(results.into_iter().map(rank).collect::<Vec<Rank>>())
+        })
+        .await
 }
 
 pub(crate) async fn predict(State(state): State<AppState>, caller: Extension<Caller>, call: Request) -> Answer {
@@ -125,15 +128,16 @@ pub(crate) async fn predict(State(state): State<AppState>, caller: Extension<Cal
         .with("raw_scores", asked.raw_scores)
         .truncate(asked.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || {
-        let mut items: Vec<Vec<LabelScore>> = output::<ClassifyResult>(answered.result.output)?.items;
-        let one = if single { items.pop() } else { None };
-        Ok(match one {
-            Some(labels) => json!(labels),
-            None => json!(items),
+    answered
+        .written(move |answered| {
+            let mut items: Vec<Vec<LabelScore>> = output::<ClassifyResult>(answered.result.output)?.items;
+            let one = if single { items.pop() } else { None };
+            Ok(match one {
+                Some(labels) => json!(labels),
+                None => json!(items),
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// First texts, second texts if there are pairs, and whether one answer without an array around it is wanted.
@@ -163,11 +167,12 @@ pub(crate) async fn tokenize(State(state): State<AppState>, caller: Extension<Ca
     let asked: TokenizeBody = body::json(&state, call).await?;
     let texts = asked.inputs.into_texts();
     let answered = Data::of("tokenize", asked.model)?.with("texts", texts.clone()).ask(&state, &caller).await?;
-    written(move || {
-        let items = output::<TokenizeResult>(answered.result.output)?.items;
-        Ok(items.into_iter().zip(&texts).map(|(item, text)| tokens(item, text, asked.add_special_tokens)).collect::<Vec<_>>())
-    })
-    .await
+    answered
+        .written(move |answered| {
+            let items = output::<TokenizeResult>(answered.result.output)?.items;
+            Ok(items.into_iter().zip(&texts).map(|(item, text)| tokens(item, text, asked.add_special_tokens)).collect::<Vec<_>>())
+        })
+        .await
 }
 
 /// The tokens of a text with their places in characters, counted in one walk. A token without a place is special.
@@ -202,7 +207,7 @@ pub(crate) async fn similarity(State(state): State<AppState>, caller: Extension<
         .with("texts_b", asked.inputs.sentences)
         .truncate(asked.parameters.truncate);
     let answered = data.ask(&state, &caller).await?;
-    written(move || Ok(output::<SimilarityResult>(answered.result.output)?.scores.pop().unwrap_or_default())).await
+    answered.written(move |answered| Ok(output::<SimilarityResult>(answered.result.output)?.scores.pop().unwrap_or_default())).await
 }
 
 /// A precision as text-embeddings-inference names the type of weights.

@@ -147,3 +147,23 @@ async fn what_a_model_does_not_offer_and_what_is_too_long_are_said() {
     assert_eq!(cut.as_array().unwrap().len(), 1);
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn answers_in_other_shapes_name_the_precision_too() {
+    let worker = worker().await;
+    let text = "the cat sits outside";
+    let asks = [
+        ("/v1/embeddings", json!({ "model": "bert-mlm", "input": text })),
+        ("/embed", json!({ "model": "bert-mlm", "inputs": text })),
+        ("/v1/rerank", json!({ "model": "bert-rerank", "query": text, "documents": [text] })),
+        ("/rerank", json!({ "model": "bert-rerank", "query": text, "texts": [text] })),
+    ];
+    for (path, body) in asks {
+        let answer = worker.post(path, &body).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        // What `auto` takes depends on the processor.
+        let precision = answer.header("x-tallow-precision");
+        assert!(precision.is_some_and(|name| ["exact", "bf16", "int8"].contains(&name)), "{path}: {precision:?}");
+    }
+    worker.stop().await;
+}
