@@ -83,3 +83,35 @@ fn ids_are_those_of_the_original_tokenizers() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The folder of a variable, or a word that the test was skipped.
+fn folder(variable: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable);
+    if folder.is_none() {
+        eprintln!("skipped: {variable} is not set");
+    }
+    folder.map(PathBuf::from)
+}
+
+/// Texts and ids as the tests of llama.cpp hold them, special tokens left out.
+#[test]
+fn ids_are_those_that_llama_cpp_gives() {
+    let Some(data) = folder("TALLOW_TEST_DATA") else { return };
+    for (name, around) in [("bert-bge", 2), ("llama-spm", 1)] {
+        let path = data.join(format!("gguf-vocabs/ggml-vocab-{name}.gguf"));
+        let header = read_gguf_header(&path).unwrap();
+        let tokenizer = vocabulary::build(&Metadata::new(&header, name.into()), 100_000).unwrap();
+        let read = |ending: &str| std::fs::read_to_string(path.with_extension(format!("gguf.{ending}"))).unwrap();
+        let (texts, ids) = (read("inp"), read("out"));
+        let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+        let mut wrong = Vec::new();
+        for (text, ids) in texts.iter().zip(ids.lines()) {
+            let expected: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let found = tokenizer.tokenize("", text).unwrap();
+            if found.ids[found.content.clone()] != expected || found.ids.len() != expected.len() + around {
+                wrong.push(format!("{name}, {text:?}:\n  {:?}\n  {expected:?}", found.ids));
+            }
+        }
+        assert!(texts.len() > 40 && wrong.is_empty(), "{} texts\n{}", texts.len(), wrong.join("\n"));
+    }
+}

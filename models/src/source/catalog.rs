@@ -180,7 +180,7 @@ fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), M
 }
 
 /// Size and hex sha256 of a file, read in blocks.
-pub(super) fn hash_file(path: &Path) -> Result<(u64, String), ModelError> {
+pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), ModelError> {
     let (mut file, _) = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut block = vec![0u8; 1 << 20];

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cache::{CachedModel, list_cached, remove_cached};
+#[cfg(test)]
+pub(crate) use catalog::hash_file;
 pub use catalog::{FileDetails, ModelDetails, Verification, show, verify};
 #[cfg(feature = "hub")]
 pub use hub::{PullProgress, PullWatch, Pulled, pull};

@@ -5,6 +5,8 @@
 
 mod cursor;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -37,9 +37,9 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
             return Err(vocabulary.metadata.fault(super::TOKENS, format!("`{}` stands for two words", word.escape_debug())));
         }
     }
-    // No lower-case vocabulary has a capital letter, and no other is without.
-    let has_capitals =
-        (0..vocabulary.tokens.len()).any(|id| !is_special(vocabulary, id) && vocabulary.tokens[id].chars().any(char::is_uppercase));
+    // No lower-case vocabulary has a letter that could be lowered, and no other is without. Some capitals, such as ℝ, have no lower case.
+    let can_be_lowered = |token: &str| token.chars().any(|letter| !letter.to_lowercase().eq([letter]));
+    let has_capitals = (0..vocabulary.tokens.len()).any(|id| !is_special(vocabulary, id) && can_be_lowered(&vocabulary.tokens[id]));
     Ok(Parts {
         model: json!({
             "type": "WordPiece",
