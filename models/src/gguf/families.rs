@@ -9,6 +9,9 @@ use super::metadata::Metadata;
 use crate::ModelError;
 use crate::weights::{TensorNames, Weights};
 
+/// Puts the fields of one architecture beside those that all share.
+type OwnFields = fn(&Family, &Metadata<'_>, &mut Map<String, Value>) -> Result<(), ModelError>;
+
 /// An architecture of the format.
 pub(super) struct Family {
     /// `general.architecture`.
@@ -20,8 +23,7 @@ pub(super) struct Family {
     pub(super) names: TensorNames,
     /// Linear layers behind the pooling that a file may hold, in their order.
     pub(super) dense: &'static [&'static str],
-    /// The fields that it does not share with the others.
-    own: fn(&Family, &Metadata<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
+    own: OwnFields,
     /// What is to be done with the weights once they are read and renamed.
     pub(super) adapt: fn(&mut Weights) -> Result<(), ModelError>,
 }
