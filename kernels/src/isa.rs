@@ -6,6 +6,22 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+/// Proof that this processor has NEON, ARM's 128-bit vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neon(());
+
+impl Neon {
+    /// The proof, if the processor has the instructions.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Some(Self(()));
+        }
+        None
+    }
+}
+
 /// Proof that this processor has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
@@ -105,6 +121,8 @@ fn amx_granted() -> bool {
 pub enum Isa {
     /// What every processor of the build target has.
     Portable,
+    /// 128-bit lanes in pairs, with fused multiply-add.
+    Neon(Neon),
     /// 256-bit lanes with fused multiply-add.
     Avx2(Avx2),
     /// 512-bit lanes with fused multiply-add.
@@ -117,7 +135,7 @@ pub enum Isa {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// No level has this name.
-    #[error("unknown instruction set `{name}`; allowed: portable, avx2, avx512, amx")]
+    #[error("unknown instruction set `{name}`; allowed: portable, neon, avx2, avx512, amx")]
     Unknown {
         /// The name that was asked for.
         name: String,
@@ -145,6 +163,7 @@ impl Isa {
     #[must_use]
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self::Portable];
+        levels.extend(Neon::new().map(Self::Neon));
         levels.extend(Avx2::new().map(Self::Avx2));
         levels.extend(Avx512::new().map(Self::Avx512));
         levels.extend(Amx::new().map(Self::Amx));
@@ -177,18 +196,19 @@ impl Isa {
         if let Some(level) = available.iter().find(|level| level.name() == name) {
             return Ok(*level);
         }
-        if !["portable", "avx2", "avx512", "amx"].contains(&name) {
+        if !["portable", "neon", "avx2", "avx512", "amx"].contains(&name) {
             return Err(IsaError::Unknown { name: name.to_owned() });
         }
         let names: Vec<_> = available.iter().map(|level| level.name()).collect();
         Err(IsaError::Unavailable { name: name.to_owned(), available: names.join(", ") })
     }
 
-    /// The name: `portable`, `avx2`, `avx512`, `amx`.
+    /// The name: `portable`, `neon`, `avx2`, `avx512`, `amx`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon(_) => "neon",
             Self::Avx2(_) => "avx2",
             Self::Avx512(_) => "avx512",
             Self::Amx(_) => "amx",
@@ -219,7 +239,7 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_what_is_allowed() {
         let error = Isa::named("sse9").expect_err("no such level");
-        assert!(error.to_string().contains("portable, avx2, avx512, amx"), "{error}");
+        assert!(error.to_string().contains("portable, neon, avx2, avx512, amx"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! A sentence encoder read from a folder: transformer, pooling and heads as sentence-transformers would put them together.
+//! A sentence encoder read from a folder or a GGUF file: transformer, pooling and heads as sentence-transformers would put them together.
 
 mod batches;
+mod files;
 mod load;
 mod price;
 mod promise;
@@ -15,6 +16,7 @@ use candle_core::Device;
 use serde::Deserialize;
 
 use crate::arch::{EncoderArch, EncoderConfig, TokenBatch};
+use crate::gguf::is_gguf;
 use crate::heads::{Head, HeadKind, HeadPlan, ScoreRule, SparseRule, TaskHead};
 use crate::pooling::{Pooling, PoolingConfig};
 use crate::source::files::{read_json, read_json_optional};
@@ -88,7 +90,7 @@ pub struct EncoderPlan {
     pub pooling_source: String,
     modules: Vec<Module>,
     sparse: SparseRule,
-    transformer: std::path::PathBuf,
+    files: files::Files,
     sentence: SentenceConfig,
     prompts: PromptConfig,
     /// What the loader ignored or assumed.
@@ -96,8 +98,13 @@ pub struct EncoderPlan {
 }
 
 impl EncoderPlan {
-    /// Reads the small files of a model folder. Errors: `Missing`, `Unsupported` naming the architecture or module, `Corrupt` naming file and field.
+    /// Reads the small files of a model folder, or the metadata of a GGUF file.
+    ///
+    /// Errors: `Missing`, `Unsupported` naming the architecture or module, `Corrupt` naming file and field.
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        if is_gguf(folder) {
+            return Self::read_gguf(folder);
+        }
         let modules: Vec<Module> = read_json_optional(&folder.join("modules.json"))?.unwrap_or_default();
         if modules.len() > MODULE_COUNT_MAX {
             return Err(ModelError::corrupt("modules.json", "length", format!("{} modules, at most {MODULE_COUNT_MAX}", modules.len())));
@@ -134,20 +141,9 @@ impl EncoderPlan {
             sentence: read_sentence_config(&transformer)?,
             prompts,
             modules,
-            transformer,
+            files: files::Files::Folder(transformer),
             notes,
         })
-    }
-
-    /// Where weights and tokenizer of the transformer lie.
-    #[must_use]
-    pub fn transformer_folder(&self) -> &Path {
-        &self.transformer
-    }
-
-    /// The tokenizer, with what all of the model's files ask of it. Errors: as [`TextTokenizer::read`].
-    pub fn tokenizer(&self) -> Result<TextTokenizer, ModelError> {
-        TextTokenizer::read(&self.transformer, self.sentence.do_lower_case, self.config.vocab)
     }
 
     /// The longest sequence: `max_seq_length`, or without one the smaller of the positions and the tokenizer's limit; never more than the positions.

@@ -14,6 +14,7 @@ pub(crate) use task::log_sums;
 pub use task::{MaskedHead, SequenceHead, SparseRule, TaskHead, TokenHead, VOCABULARY_WORK_BYTES};
 
 use crate::ModelError;
+use crate::gguf::DenseLayer;
 use crate::layers::Linear;
 use crate::pooling::normalize_rows;
 use crate::source::files::read_json;
@@ -89,6 +90,13 @@ impl Head {
         let mut weights = Weights::read(&weight_files(folder)?, device)?;
         let linear = Linear::take(&mut weights, "linear", config.in_features, config.out_features, config.bias)?;
         Ok((Self::Dense { linear, activation }, config.out_features))
+    }
+
+    /// Takes a linear layer that the model's own weights hold, without bias and activation. Errors: `Corrupt` for a missing tensor or another shape.
+    pub fn take_dense(weights: &mut Weights, layer: &DenseLayer) -> Result<(Self, usize), ModelError> {
+        let (inputs, outputs) = layer.sizes;
+        let linear = Linear::take(weights, layer.name, inputs, outputs, false)?;
+        Ok((Self::Dense { linear, activation: HeadActivation::Identity }, outputs))
     }
 
     /// Applies the step to `rows` `[n, width]`; gives the new width.

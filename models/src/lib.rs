@@ -10,6 +10,7 @@ pub mod device;
 mod embedder;
 pub mod encoder;
 mod error;
+pub mod gguf;
 pub mod heads;
 pub mod layers;
 mod model;

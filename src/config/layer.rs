@@ -34,7 +34,7 @@ pub struct WorkerLayer {
     #[arg(long, env = "TALLOW_PRECISION", value_name = "PRECISION", value_parser = checks::precision, global = true)]
     #[serde(deserialize_with = "checks::file::precision")]
     pub precision: Option<PrecisionChoice>,
-    /// Instructions that kernels use: portable, avx2, avx512 or amx; what this processor lacks is an error (exit 4) [default: the best it has]
+    /// Instructions that kernels use: portable, neon, avx2, avx512 or amx; what this processor lacks is an error (exit 4) [default: the best it has]
     #[arg(long, env = "TALLOW_ISA", value_name = "LEVEL", value_parser = checks::isa, global = true)]
     #[serde(deserialize_with = "checks::file::isa")]
     pub isa: Option<String>,

@@ -121,7 +121,7 @@ fn every_value_out_of_bounds_is_refused_with_its_line_and_what_is_allowed() {
         ("worker", "device = \"abacus\"", "device is abacus; found `abacus`; allowed are auto, cpu, cuda, cuda:N and metal"),
         ("worker", "precision = \"fp8\"", "precision is fp8; allowed: auto, exact, bf16, int8"),
         ("worker", "precision = 8", "precision is 8; allowed: auto, exact, bf16, int8"),
-        ("worker", "isa = \"sse9\"", "isa is sse9; unknown instruction set `sse9`; allowed: portable, avx2, avx512, amx"),
+        ("worker", "isa = \"sse9\"", "isa is sse9; unknown instruction set `sse9`; allowed: portable, neon, avx2, avx512, amx"),
         ("worker", "memory_limit = 1000", "memory_limit is 1000; allowed: 64"),
         ("worker", "memory_limit = \"0%\"", "memory_limit is 0%; a percentage"),
         ("worker", "model = \"\"", "model is empty; allowed: a model's name"),

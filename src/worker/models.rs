@@ -45,13 +45,12 @@ pub fn host_models(source: &SourceOptions) -> Result<Vec<HostModel>, ModelError>
         found.extend(names.map(|name| HostModel { name, place: ModelPlace::Folder(folder.clone()), revision: None, bytes: None }));
     }
     if let Some(cache) = &source.cache_dir {
-        let cached = source::list_cached(cache)?.into_iter();
-        found.extend(cached.map(|model| HostModel {
-            name: model.name,
-            place: ModelPlace::Cache,
-            revision: Some(model.revision),
-            bytes: Some(model.bytes),
-        }));
+        for model in source::list_cached(cache)? {
+            let names = source::model_names(&model.folder, &model.name)?;
+            let names = if names.is_empty() { vec![model.name] } else { names };
+            let (revision, bytes) = (Some(model.revision), Some(model.bytes));
+            found.extend(names.into_iter().map(|name| HostModel { name, place: ModelPlace::Cache, revision: revision.clone(), bytes }));
+        }
     }
     Ok(found)
 }
@@ -81,26 +80,22 @@ fn described(model: &HostModel, source: &SourceOptions, precision: PrecisionChoi
     )
 }
 
-/// Names of the models in a folder: `name`, and `org/name` one folder deeper.
+/// Names of the models in a folder: `name` (a folder or a GGUF file), and `org/name` one folder deeper; each with its file where it has several.
 fn names_in(folder: &Path) -> Result<Vec<String>, ModelError> {
-    let mut names = Vec::new();
+    let mut names = source::gguf_files(folder)?;
     for name in folders(folder)? {
-        if is_model(&folder.join(&name)) {
-            names.push(name);
-            continue;
+        let own = source::model_names(&folder.join(&name), &name)?;
+        let inner = if own.is_empty() { folders(&folder.join(&name))? } else { Vec::new() };
+        names.extend(own);
+        for inner in inner {
+            names.extend(source::model_names(&folder.join(&name).join(&inner), &format!("{name}/{inner}"))?);
         }
-        let inner = folders(&folder.join(&name))?.into_iter().filter(|inner| is_model(&folder.join(&name).join(inner)));
-        names.extend(inner.map(|inner| format!("{name}/{inner}")));
         if names.len() >= FOLDER_MODELS_MAX {
             break;
         }
     }
     names.sort();
     Ok(names)
-}
-
-fn is_model(folder: &Path) -> bool {
-    ["config.json", "modules.json"].iter().any(|name| folder.join(name).is_file())
 }
 
 /// Names of the folders in a folder, without hidden ones and those whose name is not text.

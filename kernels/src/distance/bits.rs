@@ -6,15 +6,13 @@ use crate::{BitRows, Isa};
 /// Scores a block of packed rows; `out` is `[a, b]`.
 pub(super) fn block(isa: Isa, jaccard: bool, a: BitRows<'_>, b: BitRows<'_>, out: &mut [f64]) {
     match isa {
-        Isa::Portable => body(jaccard, a, b, out),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has these instructions.
         Isa::Avx2(_) => unsafe { avx2(jaccard, a, b, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has these instructions.
         Isa::Avx512(_) | Isa::Amx(_) => unsafe { avx512(jaccard, a, b, out) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => body(jaccard, a, b, out),
+        _ => body(jaccard, a, b, out),
     }
 }
 

@@ -294,15 +294,13 @@ fn positions(a: Rows<'_>, b: Rows<'_>, out: &mut [f64], count: fn(&[f32], &[f32]
 /// Sums terms for every pair of a block, and again in `f64` where the `f32` partial sums cannot be trusted.
 fn terms<T: Term>(isa: Isa, a: Rows<'_>, b: Rows<'_>, out: &mut [f64]) {
     match isa {
-        Isa::Portable => portable::block::<T>(a, b, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(proof) => avx2::block::<T>(proof, a, b, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(proof) => avx512::block::<T>(proof, a, b, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Amx(proof) => avx512::block::<T>(proof.avx512(), a, b, out),
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => portable::block::<T>(a, b, out),
+        _ => portable::block::<T>(a, b, out),
     }
     for (row, scores) in a.iter().zip(out.chunks_exact_mut(b.len())) {
         for (other, score) in b.iter().zip(scores) {

@@ -26,17 +26,17 @@ pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
     }
     sums.fill(0.0);
     match isa {
-        // SAFETY: `Eight` needs no instructions beyond the target's; the bounds were checked.
-        Isa::Portable => unsafe { body::<Eight, 4, 1>(&call, sums) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the proof can only be had where the processor has NEON; the bounds were checked.
+        Isa::Neon(_) => unsafe { neon(&call, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has AVX2 and FMA; the bounds were checked.
         Isa::Avx2(_) => unsafe { avx2(&call, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has AVX-512; the bounds were checked.
         Isa::Avx512(_) | Isa::Amx(_) => unsafe { avx512(&call, sums) },
-        #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: `Eight` needs no instructions beyond the target's; the bounds were checked.
-        Isa::Avx2(_) | Isa::Avx512(_) | Isa::Amx(_) => unsafe { body::<Eight, 4, 1>(&call, sums) },
+        // SAFETY: a level of another processor cannot be had, and `Eight` needs no instructions beyond the target's; the bounds were checked.
+        _ => unsafe { body::<Eight, 4, 1>(&call, sums) },
     }
 }
 
@@ -57,6 +57,13 @@ impl Call<'_> {
         assert!(self.operand.rows * self.operand.row_bytes <= self.operand.bytes.len(), "the rows lie inside the strip");
         assert!(self.operand.rows * PANEL_COLUMNS <= size_of::<Sums>() / 4, "the sums have room for the rows");
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn neon(call: &Call<'_>, sums: &mut Sums) {
+    // SAFETY: compiled for the instructions of these lanes.
+    unsafe { body::<crate::lanes::Pair, 6, 2>(call, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]

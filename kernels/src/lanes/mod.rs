@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(test)]
@@ -17,6 +19,8 @@ use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::turned;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Pair;
 pub(crate) use portable::Eight;
 
 /// Some `f32` side by side. NaN rule of [`Lanes::min`], [`Lanes::max`]: the argument's lane wins when either is NaN, as the instruction has it.
@@ -190,7 +194,16 @@ macro_rules! on_lanes {
                 // SAFETY: this function is compiled for the level of the lanes; the rest is granted by the caller.
                 unsafe { $body::<std::arch::x86_64::__m512 $($(, $param)*)?>($($arg),*) }
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            unsafe fn neon $(<$($param: $bound),*>)? ($($arg: $kind),*) {
+                // SAFETY: this function is compiled for the level of the lanes; the rest is granted by the caller.
+                unsafe { $body::<$crate::lanes::Pair $($(, $param)*)?>($($arg),*) }
+            }
             match isa {
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: the value can only be had where the processor has NEON; the rest is granted by the caller.
+                $crate::Isa::Neon(_) => unsafe { neon $(::<$($param),*>)? ($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the value can only be had where the processor has AVX2 and FMA; the rest is granted by the caller.
                 $crate::Isa::Avx2(_) => unsafe { avx2 $(::<$($param),*>)? ($($arg),*) },

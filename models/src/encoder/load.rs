@@ -7,6 +7,7 @@ use candle_core::Device;
 use tallow_kernels::Isa;
 use tallow_kernels::gemm::Precision;
 
+use super::files::Files;
 use super::price::encoder_bytes;
 use super::{Encoder, EncoderPlan, MODULES, promise, short_name};
 use crate::arch;
@@ -14,8 +15,9 @@ use crate::heads::{Head, HeadKind};
 use crate::precision::record::{self, RecordKey};
 use crate::precision::witness::Witness;
 use crate::precision::{Agreement, Measured, decide, fastest_first, reason};
+use crate::source::files::file_name;
 use crate::text::TextTokenizer;
-use crate::weights::{Weights, weight_files};
+use crate::weights::Weights;
 use crate::{EmbedderInfo, ModelError, PrecisionChoice, PrecisionPolicy};
 
 /// What is loaded, and where to.
@@ -34,7 +36,7 @@ pub struct Chosen {
 }
 
 impl Encoder {
-    /// Loads the model in `folder` to `device` under `name`, at `exact`. Blocks; reads every weight file once.
+    /// Loads the model in `folder`, or in the GGUF file of that path, to `device` under `name`, at `exact`. Blocks; reads every weight file once.
     ///
     /// Errors: `Missing`, `Unsupported`, `Corrupt`, `Io`; a `Device` fault of the library is `Internal`.
     pub fn load(folder: &Path, name: &str, device: &Device) -> Result<Self, ModelError> {
@@ -79,8 +81,7 @@ impl Chosen {
 
 impl Origin<'_> {
     fn weights(&self) -> Result<Weights, ModelError> {
-        let plan = EncoderPlan::read(self.folder)?;
-        Weights::read(&weight_files(plan.transformer_folder())?, self.device)
+        EncoderPlan::read(self.folder)?.weights(self.device)
     }
 
     /// Weights that are read again. Errors: `Corrupt` for other bytes than before.
@@ -89,7 +90,8 @@ impl Origin<'_> {
         if weights.digest() == digest {
             return Ok(weights);
         }
-        Err(ModelError::corrupt("model.safetensors", "sha256", "the weights changed while the precision was measured"))
+        let file = EncoderPlan::read(self.folder)?.weight_paths()?.first().map_or_else(String::new, |path| file_name(path));
+        Err(ModelError::corrupt(file, "sha256", "the weights changed while the precision was measured"))
     }
 
     /// The fastest candidate that agrees with `exact`, by its record or a measurement.
@@ -160,7 +162,7 @@ impl Origin<'_> {
         // Before the transformer takes the word embedding, which a decoder may share.
         let (task_head, head_fault) = promise::read_task_head(&plan, &mut weights)?;
         let arch = arch::build(&plan.config, &mut weights, self.device)?;
-        let (heads, dimensions) = self.heads(&plan)?;
+        let (heads, dimensions) = self.heads(&plan, &mut weights)?;
         let mut info = describe(&plan, &tokenizer);
         if let Some(fault) = &head_fault {
             info.notes.push(format!("the head of {} is not there and serves nothing: {fault}", plan.head.architecture));
@@ -190,7 +192,7 @@ impl Origin<'_> {
     }
 
     /// The modules behind the pooling, and the numbers per vector after them.
-    fn heads(&self, plan: &EncoderPlan) -> Result<(Vec<Head>, usize), ModelError> {
+    fn heads(&self, plan: &EncoderPlan, weights: &mut Weights) -> Result<(Vec<Head>, usize), ModelError> {
         let mut width = plan.pooling.width(plan.config.hidden);
         let mut heads = Vec::new();
         for module in &plan.modules {
@@ -198,7 +200,10 @@ impl Origin<'_> {
                 "Transformer" | "MLMTransformer" | "Pooling" | "SpladePooling" => {}
                 "Normalize" => heads.push(Head::Normalize),
                 "Dense" => {
-                    let (head, out) = Head::read_dense(&self.folder.join(&module.path), width, self.device)?;
+                    let (head, out) = match &plan.files {
+                        Files::Folder(_) => Head::read_dense(&self.folder.join(&module.path), width, self.device)?,
+                        Files::Gguf(model) => Head::take_dense(weights, &model.dense_layer(&module.path, width)?)?,
+                    };
                     heads.push(head);
                     width = out;
                 }

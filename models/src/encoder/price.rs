@@ -5,7 +5,7 @@ use tallow_kernels::gemm::{PackedWeights, Precision};
 
 use super::EncoderPlan;
 use crate::heads::HeadKind;
-use crate::weights::{TensorEntry, read_header, weight_files};
+use crate::weights::TensorEntry;
 use crate::{ModelError, PrecisionChoice};
 
 /// Memory that a model will hold on the host once it is in use, from its tables alone: the largest of what `choice` may lead to, since `auto` measures
@@ -19,18 +19,15 @@ pub fn estimate_bytes(plan: &EncoderPlan, choice: PrecisionChoice) -> Result<u64
 pub(super) fn encoder_bytes(plan: &EncoderPlan, precision: Option<Precision>) -> Result<u64, ModelError> {
     let mut weights = 0u64;
     let mut has_decoder = false;
-    for file in weight_files(&plan.transformer)? {
-        for tensor in read_header(&file)?.tensors.iter().filter(|tensor| matches!(tensor.dtype.as_str(), "F32" | "F16" | "BF16")) {
-            has_decoder |= is_decoder(tensor, plan.config.vocab);
-            weights = weights.saturating_add(tensor_bytes(tensor, plan.config.vocab, precision));
-        }
+    for tensor in plan.tensors()?.iter().filter(|tensor| matches!(tensor.dtype.as_str(), "F32" | "F16" | "BF16")) {
+        has_decoder |= is_decoder(tensor, plan.config.vocab);
+        weights = weights.saturating_add(tensor_bytes(tensor, plan.config.vocab, precision));
     }
     if plan.head.kind == HeadKind::Masked && !has_decoder && precision.is_some() {
         // The word embedding serves as the decoder's weights, which are packed beside it.
         weights = weights.saturating_add(PackedWeights::bytes_for((plan.config.vocab, plan.config.hidden), Precision::Exact) as u64);
     }
-    let tokenizer = std::fs::metadata(plan.transformer.join("tokenizer.json")).map_or(0, |about| about.len());
-    Ok(resident_bytes(weights + plan.config.derived_bytes, tokenizer))
+    Ok(resident_bytes(weights + plan.config.derived_bytes, plan.tokenizer_bytes()))
 }
 
 /// A tensor in the form in which it stays: weights of linear layers packed, embeddings and everything over the vocabulary as f32.

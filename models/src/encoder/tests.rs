@@ -1,5 +1,6 @@
 //! Encoders against what sentence-transformers answers (`fixtures/make_goldens.py` makes the values).
 
+mod gguf;
 mod heads;
 
 use std::path::{Path, PathBuf};

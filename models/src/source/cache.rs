@@ -79,8 +79,8 @@ pub fn list_cached(cache: &Path) -> Result<Vec<CachedModel>, ModelError> {
 
 /// Removes every snapshot and blob of a model from the cache; says how many bytes it held. Errors: `Missing`, `Io`.
 pub fn remove_cached(cache: &Path, id: &str) -> Result<u64, ModelError> {
-    if !matches!(super::ModelRef::parse(id)?, super::ModelRef::Repo { revision: None, .. }) {
-        return Err(ModelError::input("a cached model is removed by its name without revision; folders are never removed"));
+    if !matches!(super::ModelRef::parse(id)?, super::ModelRef::Repo { revision: None, file: None, .. }) {
+        return Err(ModelError::input("a cached model is removed by its name without file and revision; folders are never removed"));
     }
     let repo = repo_folder(cache, id);
     if !repo.is_dir() {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::ModelFolder;
 use super::files::{file_name, open_regular};
 use crate::encoder::{EncoderPlan, estimate_bytes};
-use crate::weights::{hex, joined_digest, read_header, weight_files};
+use crate::weights::{hex, joined_digest};
 use crate::{ModelError, PrecisionPolicy};
 
 /// Files of a model that are looked at, at most.
@@ -74,11 +74,8 @@ pub struct Verification {
 pub fn show(model: &ModelFolder, policy: &PrecisionPolicy) -> Result<ModelDetails, ModelError> {
     let plan = EncoderPlan::read(&model.folder)?;
     let tokenizer = plan.tokenizer()?;
-    let mut parameter_count = 0u64;
-    let weights = weight_files(plan.transformer_folder())?;
-    for file in &weights {
-        parameter_count += read_header(file)?.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum::<u64>();
-    }
+    let weights = plan.weight_paths()?;
+    let parameter_count = plan.tensors()?.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
     let files = hash_files(&model.folder)?;
     let (precision, precision_reason) = policy.outlook(&weights_digest(&model.folder, &weights, &files), &plan.pooling.name());
     Ok(ModelDetails {
@@ -103,7 +100,8 @@ pub fn show(model: &ModelFolder, policy: &PrecisionPolicy) -> Result<ModelDetail
 /// The digest that loading the weights gives; empty when the hashes of these files are not known.
 fn weights_digest(folder: &Path, weights: &[PathBuf], files: &[FileDetails]) -> String {
     let hash_of = |path: &PathBuf| {
-        let name = path.strip_prefix(folder).ok()?;
+        // The folder is the file itself for a model in a single one.
+        let name = if path == folder { Path::new(path.file_name()?) } else { path.strip_prefix(folder).ok()? };
         files.iter().find(|file| Path::new(&file.name) == name).map(|file| file.sha256.clone())
     };
     weights.iter().map(hash_of).collect::<Option<Vec<_>>>().map(|hashes| joined_digest(&hashes)).unwrap_or_default()
@@ -124,12 +122,11 @@ pub fn verify(model: &ModelFolder, expected: &BTreeMap<String, String>) -> Resul
     );
     if let Ok(plan) = &plan {
         record("tokenizer", plan.tokenizer().map(|tokenizer| format!("{} special tokens around a text", tokenizer.special_token_count())));
-        let tables = weight_files(plan.transformer_folder())
-            .and_then(|files| files.iter().map(|file| read_header(file).map(|header| header.tensors.len())).sum::<Result<usize, _>>());
-        record("weights", tables.map(|count| format!("{count} tensors cover the files exactly")));
+        record("weights", plan.tensors().map(|tensors| format!("{} tensors cover the files exactly", tensors.len())));
     }
     for file in hash_files(&model.folder)? {
-        let named = std::fs::canonicalize(model.folder.join(&file.name)).ok().map(|path| file_name(&path));
+        let path = if model.folder.is_file() { model.folder.clone() } else { model.folder.join(&file.name) };
+        let named = std::fs::canonicalize(path).ok().map(|path| file_name(&path));
         let known = expected
             .get(&file.name)
             .cloned()
@@ -145,9 +142,13 @@ pub fn verify(model: &ModelFolder, expected: &BTreeMap<String, String>) -> Resul
     Ok(found)
 }
 
-/// Every regular file of the folder and the folders right inside it, by name. Hidden names are passed over.
+/// Every regular file of the folder and the folders right inside it, by name, or the one file of that path. Hidden names are passed over.
 fn hash_files(folder: &Path) -> Result<Vec<FileDetails>, ModelError> {
     let mut names = Vec::new();
+    if folder.is_file() {
+        let (bytes, sha256) = hash_file(folder)?;
+        return Ok(vec![FileDetails { name: file_name(folder), bytes, sha256 }]);
+    }
     collect(folder, "", &mut names)?;
     names.sort();
     names
@@ -179,7 +180,7 @@ fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), M
 }
 
 /// Size and hex sha256 of a file, read in blocks.
-pub(super) fn hash_file(path: &Path) -> Result<(u64, String), ModelError> {
+pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), ModelError> {
     let (mut file, _) = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut block = vec![0u8; 1 << 20];

@@ -13,8 +13,9 @@ use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
 
 use super::catalog::hash_file;
-use super::{ModelRef, SourceOptions, cache};
+use super::{ModelRef, SourceOptions, cache, single};
 use crate::ModelError;
+use crate::gguf::is_gguf;
 use crate::weights::hex;
 
 /// Files of one model at most.
@@ -81,14 +82,14 @@ impl Sibling {
     }
 }
 
-/// Fetches what an encoder needs of `name` (`org/name[@revision]`) and gives the snapshot. Blocks; not for async threads.
+/// Fetches what an encoder needs of `name` (`org/name[/FILE.gguf][@revision]`) and gives the snapshot. Blocks; not for async threads.
 ///
 /// `progress` is told about every block and stops the download by answering `false`. Sizes and, where the hub gives one, sha256 are checked before a
 /// file takes its place; a file that is here whole is not fetched again.
-/// Errors: `Missing` when offline or unknown to the hub, `Unsupported` without safetensors weights, `Corrupt` for wrong bytes, `Network` for the rest
+/// Errors: `Missing` when offline or unknown to the hub, `Unsupported` without safetensors or GGUF weights, `Corrupt` for wrong bytes, `Network` for the rest
 /// (also when no byte comes for `stall_timeout`), `Stopped`, `Io`.
 pub fn pull(name: &str, options: &SourceOptions, progress: PullWatch<'_>) -> Result<Pulled, ModelError> {
-    let ModelRef::Repo { id, revision } = ModelRef::parse(name)? else {
+    let ModelRef::Repo { id, file, revision } = ModelRef::parse(name)? else {
         return Err(ModelError::input("a folder of this host cannot be fetched; name the model as [org/]name[@revision]"));
     };
     if options.offline {
@@ -101,7 +102,10 @@ pub fn pull(name: &str, options: &SourceOptions, progress: PullWatch<'_>) -> Res
     if !cache::is_commit(&listing.sha) {
         return Err(ModelError::Network { url: options.endpoint.clone(), reason: "the hub answered without a commit".into() });
     }
-    let files = needed_files(&listing.siblings)?;
+    let files = match file {
+        Some(file) => vec![single_file(&listing.siblings, &file)?],
+        None => needed_files(&listing.siblings, name)?,
+    };
     let repo = Repo::with_revision(id.clone(), RepoType::Model, asked.clone());
     let place = Place { cache: Cache::new(cache_dir.clone()), repo, commit: listing.sha.clone() };
     let mut state = PullProgress { file: String::new(), done_bytes: 0, total_bytes: files.iter().filter_map(Sibling::bytes).sum() };
@@ -119,8 +123,27 @@ pub fn pull(name: &str, options: &SourceOptions, progress: PullWatch<'_>) -> Res
     Ok(Pulled { name: id, folder: place.snapshot(), revision: listing.sha, fetched, verified })
 }
 
-/// Configuration, tokenizer and safetensors weights, at the top and one folder deep. Errors: `Unsupported` when there are no such weights.
-fn needed_files(siblings: &[Sibling]) -> Result<Vec<Sibling>, ModelError> {
+/// The names of GGUF files at the top.
+fn gguf_names(siblings: &[Sibling]) -> Vec<String> {
+    let names = siblings.iter().map(|file| file.rfilename.clone());
+    let mut names: Vec<String> = names.filter(|name| is_safe_path(name) && !name.contains('/') && is_gguf(Path::new(name))).collect();
+    names.sort();
+    names
+}
+
+/// The GGUF file of that name. Errors: `Missing` with those that are there.
+fn single_file(siblings: &[Sibling], name: &str) -> Result<Sibling, ModelError> {
+    siblings.iter().find(|file| file.rfilename == name).cloned().ok_or_else(|| {
+        let others = gguf_names(siblings);
+        let there = if others.is_empty() { "no GGUF file".to_owned() } else { others.join(", ") };
+        ModelError::Missing { reason: format!("the repository has no {name}, but {there}") }
+    })
+}
+
+/// Configuration, tokenizer and safetensors weights, at the top and one folder deep; or the one GGUF file of a repository without such weights.
+///
+/// Errors: `Unsupported` when there is neither, `Input` when there are several GGUF files.
+fn needed_files(siblings: &[Sibling], asked: &str) -> Result<Vec<Sibling>, ModelError> {
     let named: Vec<&Sibling> = siblings.iter().filter(|file| is_safe_path(&file.rfilename)).collect();
     let sharded = !named.iter().any(|file| file.rfilename == "model.safetensors");
     let wanted = |path: &str| {
@@ -137,7 +160,13 @@ fn needed_files(siblings: &[Sibling]) -> Result<Vec<Sibling>, ModelError> {
     };
     let files: Vec<Sibling> = named.into_iter().filter(|file| wanted(&file.rfilename)).cloned().collect();
     if !files.iter().any(|file| file.rfilename.ends_with(".safetensors") && !file.rfilename.contains('/')) {
-        return Err(ModelError::unsupported("the repository has no model.safetensors; pickles and other formats are never fetched"));
+        return match &gguf_names(siblings)[..] {
+            [] => Err(ModelError::unsupported(
+                "the repository has no model.safetensors and no GGUF file; pickles and other formats are never fetched",
+            )),
+            [only] => Ok(vec![single_file(siblings, only)?]),
+            several => Err(single::several(asked, several)),
+        };
     }
     if files.len() > FILE_COUNT_MAX {
         return Err(ModelError::unsupported(format!("the repository needs {} files, at most {FILE_COUNT_MAX} are fetched", files.len())));

@@ -1,4 +1,4 @@
-//! Where models lie: folders, the Hugging Face cache (read as it lies, offline) and, behind the feature `hub`, the hub itself.
+//! Where models lie: folders and GGUF files, the Hugging Face cache (read as it lies, offline) and, behind the feature `hub`, the hub itself.
 //!
 //! Reads no environment: the caller hands the variables in.
 
@@ -7,6 +7,7 @@ mod catalog;
 pub mod files;
 #[cfg(feature = "hub")]
 mod hub;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +16,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cache::{CachedModel, list_cached, remove_cached};
+#[cfg(test)]
+pub(crate) use catalog::hash_file;
 pub use catalog::{FileDetails, ModelDetails, Verification, show, verify};
 #[cfg(feature = "hub")]
 pub use hub::{PullProgress, PullWatch, Pulled, pull};
+use single::is_model;
+pub use single::{gguf_files, model_names};
 
 use crate::ModelError;
+use crate::gguf::is_gguf;
 
 /// The hub when nothing else is said.
 pub const ENDPOINT_DEFAULT: &str = "https://huggingface.co";
@@ -107,19 +113,22 @@ impl SourceOptions {
 /// What a caller means by a model's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelRef {
-    /// A folder of this host.
+    /// A folder of this host, or a GGUF file.
     Folder(PathBuf),
     /// `org/name` or `name`, with the revision after `@` if one is pinned.
     Repo {
         /// `org/name` or `name`.
         id: String,
+        /// One GGUF file of it, after another `/`.
+        file: Option<String>,
         /// A branch, tag or commit.
         revision: Option<String>,
     },
 }
 
 impl ModelRef {
-    /// Reads a reference: text that starts with `/`, `./`, `../` or `~` or is an absolute path is a folder, everything else `[org/]name[@revision]`.
+    /// Reads a reference: text that starts with `/`, `./`, `../` or `~` or is an absolute path is a folder or a file, everything else
+    /// `[org/]name[/FILE.gguf][@revision]`.
     ///
     /// Errors: `Input` saying what a name may hold.
     pub fn parse(text: &str) -> Result<Self, ModelError> {
@@ -138,21 +147,36 @@ impl ModelRef {
             Some((id, revision)) => (id, Some(revision)),
             None => (text, None),
         };
+        let (id, file) = match id.rsplit_once('/') {
+            Some((id, file)) if is_gguf(Path::new(file)) => (id, Some(file)),
+            _ => (id, None),
+        };
         let parts: Vec<&str> = id.split('/').collect();
+        if file.is_some_and(|file| !is_file_name(file)) {
+            return refuse("a GGUF file is named by letters, digits, `.`, `_` and `-`, 255 at most, not starting with `.` or holding `..`");
+        }
         if parts.len() > 2 || !parts.iter().all(|part| is_name_part(part)) {
             return refuse(
-                "[org/]name[@revision] is allowed, of letters, digits, `.`, `_` and `-`, 1 to 96 each, not starting with `.` or holding `..` or `--`; a folder starts with `/` or `./`",
+                "[org/]name[/FILE.gguf][@revision] is allowed, of letters, digits, `.`, `_` and `-`, 1 to 96 each, not starting with `.` or holding `..` or `--`; a folder starts with `/` or `./`",
             );
         }
         if revision.is_some_and(|revision| !is_revision(revision)) {
             return refuse("a revision is a branch, tag or commit of letters, digits, `.`, `_`, `/` and `-`");
         }
-        Ok(Self::Repo { id: id.to_owned(), revision: revision.map(str::to_owned) })
+        Ok(Self::Repo { id: id.to_owned(), file: file.map(str::to_owned), revision: revision.map(str::to_owned) })
     }
 }
 
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+fn is_file_name(name: &str) -> bool {
+    name.len() <= 255 && name.bytes().all(is_name_byte) && !name.starts_with('.') && !name.contains("..")
+}
+
 fn is_name_part(part: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let allowed = is_name_byte;
     (1..=96).contains(&part.len()) && part.bytes().all(allowed) && !part.starts_with('.') && !part.contains("..") && !part.contains("--")
 }
 
@@ -189,7 +213,7 @@ impl Origin {
 pub struct ModelFolder {
     /// As it was asked for.
     pub name: String,
-    /// Where its files lie.
+    /// Where its files lie; the file itself for a model in a single GGUF file.
     pub folder: PathBuf,
     /// The commit, when it lies in the cache.
     pub revision: Option<String>,
@@ -202,34 +226,44 @@ pub struct ModelFolder {
 /// Errors: `Input` for a name that cannot be, `Missing` saying where it was looked for.
 pub fn resolve(name: &str, options: &SourceOptions) -> Result<ModelFolder, ModelError> {
     let found = |folder: PathBuf, revision, origin| ModelFolder { name: name.to_owned(), folder, revision, origin };
-    let (id, revision) = match ModelRef::parse(name)? {
-        ModelRef::Folder(folder) => {
+    let (id, file, revision) = match ModelRef::parse(name)? {
+        ModelRef::Folder(path) => {
             if !options.allow_paths {
                 return Err(ModelError::input("paths of this host are not accepted here; name the model as [org/]name[@revision]"));
             }
-            if !folder.is_dir() {
-                return Err(ModelError::Missing { reason: format!("there is no folder {}", folder.display()) });
-            }
-            return Ok(found(folder, None, Origin::Folder));
+            return Ok(found(at_path(path, name)?, None, Origin::Folder));
         }
-        ModelRef::Repo { id, revision } => (id, revision),
+        ModelRef::Repo { id, file, revision } => (id, file, revision),
     };
-    if revision.is_none()
-        && let Some(folder) = options
-            .model_dirs
-            .iter()
-            .map(|dir| dir.join(&id))
-            .find(|folder| folder.join("config.json").is_file() || folder.join("modules.json").is_file())
-    {
-        return Ok(found(folder, None, Origin::Folder));
+    if revision.is_none() {
+        let places = || options.model_dirs.iter().map(|dir| dir.join(&id));
+        if let Some(single) = places().find(|path| file.is_none() && is_gguf(path) && path.is_file()) {
+            return Ok(found(single, None, Origin::Folder));
+        }
+        let holds = |folder: &PathBuf| file.as_ref().map_or_else(|| is_model(folder), |file| folder.join(file).is_file());
+        if let Some(folder) = places().find(holds) {
+            return Ok(found(single::meant(folder, file.as_deref(), name)?, None, Origin::Folder));
+        }
     }
     let mut looked: Vec<String> = options.model_dirs.iter().map(|dir| dir.display().to_string()).collect();
     if let Some(cache) = &options.cache_dir {
         if let Some((folder, commit)) = cache::find(cache, &id, revision.as_deref())? {
-            return Ok(found(folder, Some(commit), Origin::Cache));
+            return Ok(found(single::meant(folder, file.as_deref(), name)?, Some(commit), Origin::Cache));
         }
         looked.push(cache.display().to_string());
     }
     let places = if looked.is_empty() { "no cache folder is known".into() } else { format!("looked in {}", looked.join(", ")) };
     Err(ModelError::Missing { reason: format!("it is not on this host ({places})") })
+}
+
+/// The model at a path of this host. Errors: `Missing` saying what is there instead.
+fn at_path(path: PathBuf, name: &str) -> Result<PathBuf, ModelError> {
+    if path.is_dir() {
+        return single::meant(path, None, name);
+    }
+    if is_gguf(&path) && path.is_file() {
+        return Ok(path);
+    }
+    let what = if path.is_file() { "is a file, and no GGUF file" } else { "is neither a folder nor a GGUF file" };
+    Err(ModelError::Missing { reason: format!("{} {what}", path.display()) })
 }

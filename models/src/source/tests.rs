@@ -18,12 +18,20 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn names_are_read_and_bad_ones_refused() {
-    let repo = |id: &str, revision: Option<&str>| ModelRef::Repo { id: id.into(), revision: revision.map(str::to_owned) };
+    let repo = |id: &str, revision: Option<&str>| ModelRef::Repo { id: id.into(), file: None, revision: revision.map(str::to_owned) };
+    let file = |id: &str, revision: Option<&str>| ModelRef::Repo {
+        id: id.into(),
+        file: Some("m-Q8_0.gguf".into()),
+        revision: revision.map(str::to_owned),
+    };
     let cases = [
         ("org/name", repo("org/name", None)),
         ("bert-base-uncased", repo("bert-base-uncased", None)),
         ("org/name@main", repo("org/name", Some("main"))),
         ("org/name@refs/pr/1", repo("org/name", Some("refs/pr/1"))),
+        ("org/name/m-Q8_0.gguf", file("org/name", None)),
+        ("name/m-Q8_0.gguf@main", file("name", Some("main"))),
+        ("m.gguf", repo("m.gguf", None)),
         ("./models/x", ModelRef::Folder("./models/x".into())),
         ("/a/b", ModelRef::Folder("/a/b".into())),
     ];
@@ -31,7 +39,25 @@ fn names_are_read_and_bad_ones_refused() {
         assert_eq!(ModelRef::parse(text).unwrap(), expected, "{text}");
     }
     let long = "x".repeat(97);
-    for text in ["", "a/../b", "a/b/c", "a//b", ".hidden", "a--b", "a b", "a/b@", "a@../x", "a@/x", "a\0b", "a@x@y", long.as_str(), "ä"] {
+    for text in [
+        "",
+        "a/../b",
+        "a/b/c",
+        "a//b",
+        ".hidden",
+        "a--b",
+        "a b",
+        "a/b@",
+        "a@../x",
+        "a@/x",
+        "a\0b",
+        "a@x@y",
+        long.as_str(),
+        "ä",
+        "a/b/.c.gguf",
+        "a/b/c/d.gguf",
+        "a/../d.gguf",
+    ] {
         assert!(matches!(ModelRef::parse(text), Err(ModelError::Input { .. })), "{text:?}");
     }
 }
@@ -87,6 +113,43 @@ fn the_cache_is_read_as_python_lays_it_out() {
 }
 
 #[test]
+fn a_gguf_file_is_found_alone_and_chosen_among_several() {
+    let place = tempfile::tempdir().unwrap();
+    let (models, cache) = (place.path().join("models"), place.path().join("cache"));
+    let snapshot = cache.join("models--org--name/snapshots").join(COMMIT);
+    write(&cache.join("models--org--name/refs/main"), COMMIT);
+    write(&snapshot.join("m-F16.gguf"), "");
+    write(&models.join("one/only.gguf"), "");
+    write(&models.join("one/config.json"), "{}");
+    write(&models.join("both/x.gguf"), "");
+    write(&models.join("both/model.safetensors"), "");
+    write(&models.join("both/config.json"), "{}");
+    write(&models.join("alone.gguf"), "");
+    write(&models.join("readme.txt"), "");
+    let options = SourceOptions { model_dirs: vec![models.clone()], ..options(&cache) };
+    let at = |path: &Path| path.to_str().unwrap().to_owned();
+    let found = |name: &str| resolve(name, &options).map(|found| found.folder);
+    assert_eq!(found("org/name").unwrap(), snapshot.join("m-F16.gguf"));
+    assert_eq!(found("one").unwrap(), models.join("one/only.gguf"));
+    assert_eq!(found("alone.gguf").unwrap(), models.join("alone.gguf"));
+    assert_eq!(found("both").unwrap(), models.join("both"), "safetensors come first where nothing else is said");
+    assert_eq!(found("both/x.gguf").unwrap(), models.join("both/x.gguf"));
+    assert_eq!(found(&at(&models.join("one"))).unwrap(), models.join("one/only.gguf"));
+    assert_eq!(found(&at(&models.join("alone.gguf"))).unwrap(), models.join("alone.gguf"));
+    write(&snapshot.join("m-Q8_0.gguf"), "");
+    let several = found("org/name@main").unwrap_err();
+    assert!(matches!(several, ModelError::Input { .. }), "{several}");
+    assert!(several.to_string().ends_with("org/name/m-F16.gguf@main, org/name/m-Q8_0.gguf@main"), "{several}");
+    assert_eq!(found("org/name/m-Q8_0.gguf@main").unwrap(), snapshot.join("m-Q8_0.gguf"));
+    let missing = found("org/name/m-Q4_0.gguf").unwrap_err().to_string();
+    assert!(missing.contains("m-F16.gguf, m-Q8_0.gguf"), "{missing}");
+    let text = found(&at(&models.join("readme.txt"))).unwrap_err().to_string();
+    assert!(text.contains("no GGUF file"), "{text}");
+    assert_eq!(model_names(&snapshot, "org/name").unwrap(), ["org/name/m-F16.gguf", "org/name/m-Q8_0.gguf"]);
+    assert_eq!(model_names(&models.join("one"), "one").unwrap(), ["one"]);
+}
+
+#[test]
 fn paths_can_be_forbidden() {
     let options = SourceOptions { allow_paths: false, ..SourceOptions::default() };
     assert!(matches!(resolve("/tmp", &options), Err(ModelError::Input { .. })));
@@ -131,6 +194,7 @@ mod hub {
         NotFound,
         Forbidden,
         NoWeights,
+        Gguf(usize),
     }
 
     struct Hub {
@@ -151,7 +215,10 @@ mod hub {
             serde_json::json!({ "rfilename": "pytorch_model.bin", "size": 2, "blobId": "d".repeat(40) }),
             serde_json::json!({ "rfilename": "../escape/config.json", "size": 2, "blobId": "e".repeat(40) }),
         ];
-        if fault != Fault::NoWeights {
+        if let Fault::Gguf(count) = fault {
+            let names = (0..count).map(|index| format!("m-{index}.gguf"));
+            siblings.extend(names.map(|name| serde_json::json!({ "rfilename": name, "size": 2, "blobId": "f".repeat(40) })));
+        } else if fault != Fault::NoWeights {
             let sha = crate::weights::hex(&Sha256::digest(&bytes));
             siblings.push(
                 serde_json::json!({ "rfilename": "model.safetensors", "size": bytes.len(), "lfs": { "sha256": sha, "size": bytes.len() } }),
@@ -250,6 +317,22 @@ mod hub {
                 .map_or(0, |entries| entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some()).count());
             assert_eq!(left, 0, "no half file stays: {error}");
         }
+    }
+
+    #[test]
+    fn a_gguf_file_is_fetched_alone_and_chosen_among_several() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(pull_from(&hub(Fault::Gguf(1)), cache.path()).unwrap().fetched, ["m-0.gguf"], "no configuration is needed beside it");
+        let found = resolve("org/name", &options(cache.path())).unwrap();
+        assert_eq!(found.folder.file_name().unwrap(), "m-0.gguf");
+        let cache = tempfile::tempdir().unwrap();
+        let hub = hub(Fault::Gguf(2));
+        let several = pull_from(&hub, cache.path()).unwrap_err().to_string();
+        assert!(several.ends_with("org/name/m-0.gguf, org/name/m-1.gguf"), "{several}");
+        let options = SourceOptions { offline: false, endpoint: hub.endpoint.clone(), ..options(cache.path()) };
+        assert_eq!(pull("org/name/m-1.gguf", &options, &mut |_| true).unwrap().fetched, ["m-1.gguf"]);
+        let missing = pull("org/name/m-2.gguf", &options, &mut |_| true).unwrap_err().to_string();
+        assert!(missing.contains("m-0.gguf, m-1.gguf"), "{missing}");
     }
 
     #[test]

@@ -68,6 +68,32 @@ impl SpecialToken {
     }
 }
 
+/// The special tokens of a tokenizer whose files are none of a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// The spelling of the mask.
+    pub mask: Option<String>,
+    /// Of unknown words.
+    pub unknown: Option<String>,
+    /// Of padding.
+    pub padding: Option<String>,
+    /// Whether the model tells the texts of a pair apart by segments.
+    pub has_segments: bool,
+}
+
+impl From<&SpecialTokens> for TokenizerConfig {
+    fn from(special: &SpecialTokens) -> Self {
+        let bare = |token: &Option<String>| token.clone().map(SpecialToken::Bare);
+        Self {
+            mask_token: bare(&special.mask),
+            unk_token: bare(&special.unknown),
+            pad_token: bare(&special.padding),
+            model_input_names: (!special.has_segments).then(Vec::new),
+            ..Self::default()
+        }
+    }
+}
+
 /// What happens to special tokens when ids become text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
@@ -97,13 +123,23 @@ impl TextTokenizer {
     /// Errors: `Missing`, and `Corrupt` for a file the library cannot take (also when it panics on it) or whose ids reach beyond `embedding_rows`.
     pub fn read(folder: &Path, lower_case: bool, embedding_rows: usize) -> Result<Self, ModelError> {
         let bytes = read_bounded(&folder.join(FILE), TOKENIZER_BYTES_MAX)?;
-        let corrupt = |reason: String| ModelError::corrupt(FILE, "tokenizer", reason);
-        let mut inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)))
+        let config: TokenizerConfig = read_json_optional(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+        Self::assemble(&bytes, (lower_case, config), (embedding_rows, FILE))
+    }
+
+    /// The same from the text of such a file, which `source.1` names in errors; its special tokens are those of `special`.
+    pub fn from_json(bytes: &[u8], special: &SpecialTokens, source: (usize, &str)) -> Result<Self, ModelError> {
+        Self::assemble(bytes, (false, special.into()), source)
+    }
+
+    fn assemble(bytes: &[u8], (lower_case, config): (bool, TokenizerConfig), source: (usize, &str)) -> Result<Self, ModelError> {
+        let (embedding_rows, file) = source;
+        let corrupt = |reason: String| ModelError::corrupt(file, "tokenizer", reason);
+        let mut inner = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)))
             .map_err(|_panic| corrupt("the tokenizer library fails on this file".into()))?
             .map_err(|error| corrupt(clip(&error.to_string())))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| corrupt(clip(&error.to_string())))?;
-        let config: TokenizerConfig = read_json_optional(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         normalizer::adapt(&mut inner, lower_case, &config).map_err(|error| corrupt(clip(&error.to_string())))?;
         let vocab = inner.get_vocab(true);
         if vocab.is_empty() || vocab.len() > VOCAB_MAX {

@@ -49,7 +49,7 @@ pub struct HeaderFault {
     pub reason: String,
 }
 
-fn fault<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, HeaderFault> {
+pub(super) fn fault<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, HeaderFault> {
     Err(HeaderFault { field: shortened(field.into()), reason: shortened(reason.into()) })
 }
 
@@ -138,12 +138,12 @@ fn element_bytes(dtype: &str) -> Option<u64> {
     })
 }
 
-fn tensor_field(name: &str) -> String {
+pub(super) fn tensor_field(name: &str) -> String {
     format!("tensor `{}`", clip(name))
 }
 
 /// At most 80 characters of a string from a file, for messages.
-fn clip(text: &str) -> String {
+pub(super) fn clip(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 

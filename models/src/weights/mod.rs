@@ -1,9 +1,12 @@
-//! Weights from safetensors files: checked before they are read, read tensor by tensor into memory of their own, hashed on the way.
+//! Weights from safetensors and GGUF files: checked before they are read, read tensor by tensor into memory of their own, hashed on the way.
 //!
 //! Files are read, not mapped: every value is copied to the device anyway, a file that shrinks under the reader is an error instead of a signal,
 //! and the digest is that of the very bytes that were loaded. Knows no architecture.
 
+mod dequantize;
+pub mod gguf;
 pub mod header;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tallow_kernels::gemm::Precision;
 
 pub use header::{HEADER_BYTES_MAX, Header, HeaderFault, RANK_MAX, TENSOR_COUNT_MAX, TensorEntry, header_length, parse_header};
+pub use names::TensorNames;
 
 use crate::ModelError;
 use crate::source::files::{file_name, looks_like, open_regular, read_json_optional};
@@ -32,6 +36,7 @@ pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     digest: String,
     file: String,
+    names: TensorNames,
     precision: Precision,
 }
 
@@ -70,7 +75,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         Some(name) => Err(ModelError::unsupported(format!(
             "found {name} but no model.safetensors; pickles and other formats are never loaded, convert the weights to safetensors"
         ))),
-        None => Err(ModelError::Missing { reason: format!("no model.safetensors in {}", folder.display()) }),
+        None => Err(ModelError::Missing { reason: format!("no model.safetensors and no GGUF file in {}", folder.display()) }),
     }
 }
 
@@ -112,8 +117,16 @@ impl Weights {
         for path in files {
             digests.push(read_file(path, device, &mut tensors)?);
         }
-        let digest = joined_digest(&digests);
-        Ok(Self { tensors, digest, file: files.first().map_or_else(String::new, |path| file_name(path)), precision: Precision::Exact })
+        Ok(Self::new(tensors, joined_digest(&digests), files.first().map_or_else(String::new, |path| file_name(path))))
+    }
+
+    fn new(tensors: BTreeMap<String, Tensor>, digest: String, file: String) -> Self {
+        Self { tensors, digest, file, names: TensorNames::SAME, precision: Precision::Exact }
+    }
+
+    /// The same; errors name tensors as their file does.
+    fn with_names(self, names: TensorNames) -> Self {
+        Self { names, ..self }
     }
 
     /// The same, for layers that will compute with `precision`.
@@ -153,9 +166,31 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// Changes a tensor that is there.
+    pub fn change(&mut self, name: &str, change: impl FnOnce(Tensor) -> candle_core::Result<Tensor>) -> Result<(), ModelError> {
+        if let Some(tensor) = self.tensors.remove(name) {
+            self.tensors.insert(name.to_owned(), change(tensor)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the rows of several tensors together under `name`, when all of them are there.
+    pub fn join(&mut self, parts: &[String], name: &str) -> Result<(), ModelError> {
+        if parts.iter().all(|part| self.contains(part)) {
+            let taken: Vec<Tensor> = parts.iter().filter_map(|part| self.tensors.remove(part)).collect();
+            self.tensors.insert(name.to_owned(), Tensor::cat(&taken, 0)?);
+        }
+        Ok(())
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// Takes a tensor out. Errors: `Corrupt` when it is missing or of another shape.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let field = format!("tensor `{name}`");
+        let field = format!("tensor `{}`", self.names.in_file(name));
         let tensor = self
             .tensors
             .remove(name)
