@@ -76,14 +76,16 @@ struct Driver {
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: peer_vectors VARIANT THREADS";
-    let variant = Variant::named(&arguments.next().ok_or(usage)?)?;
+    let variant = Variant::named(&arguments.next().ok_or(usage)?);
     let threads: usize = arguments.next().ok_or(usage)?.parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let worker = Worker::builder().threads(threads).start()?;
-    let mut driver = Driver { worker, runtime, variant, loaded: None };
+    let mut driver = variant.map(|variant| Driver { worker, runtime, variant, loaded: None });
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
-        let answer = driver.answer(&line?).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        let line = line?;
+        let answer = driver.as_mut().map_err(|error| error.to_string().into()).and_then(|driver| driver.answer(&line));
+        let answer = answer.unwrap_or_else(|error| json!({ "error": error.to_string() }));
         writeln!(output, "{answer}")?;
         output.flush()?;
     }
@@ -106,9 +108,9 @@ impl Driver {
                 Ok(json!({ "seconds": [seconds], "pairs": pairs }))
             }
             Request::Tiny { repeat } => {
-                let data = operations::tiny();
+                let (data, parts) = operations::tiny()?;
                 let seconds =
-                    (0..repeat).map(|_| Ok(self.timed(data.clone(), Parts::default())?.2)).collect::<Result<Vec<f64>, Failure>>()?;
+                    (0..repeat).map(|_| Ok(self.timed(data.clone(), parts.clone())?.2)).collect::<Result<Vec<f64>, Failure>>()?;
                 Ok(json!({ "seconds": seconds }))
             }
             Request::Set => Ok(self.timed(operations::stats(), Parts::default())?.0.output),

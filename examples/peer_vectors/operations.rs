@@ -114,8 +114,9 @@ pub(super) fn join(threshold: f64) -> Value {
     json!({ "operation": "near_duplicates", "vectors": { "$part": "rows" }, "threshold": threshold, "pairs_max": 1_000_000 })
 }
 
-/// The cosine of two vectors that travel as numbers.
-pub(super) fn tiny() -> Value {
+/// The cosine of two vectors of 384 numbers.
+pub(super) fn tiny() -> Result<(Value, Parts), Failure> {
     let vector = |step: usize| (0..384).map(|at| (at * step % 61) as f32 / 61.0 - 0.5).collect::<Vec<f32>>();
-    json!({ "operation": "cosine_similarity", "vector_a": vector(7), "vector_b": vector(11) })
+    let parts = Parts::from([("a".into(), Part::from_f32(vec![384], &vector(7))?), ("b".into(), Part::from_f32(vec![384], &vector(11))?)]);
+    Ok((json!({ "operation": "cosine_similarity", "vector_a": { "$part": "a" }, "vector_b": { "$part": "b" } }), parts))
 }

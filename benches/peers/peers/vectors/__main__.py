@@ -147,7 +147,7 @@ class Run:
             return
         say("tiny operations")
         request = {"op": "tiny", "repeat": 200 if self.options.quick else 2000}
-        note = "The worker: a task with two vectors as numbers, submitted, awaited and its answer taken. The others: one call with arrays in memory."
+        note = "The worker: a task with two binary parts, submitted, awaited and its answer taken. The others: one call with arrays in memory."
         self.computed("tiny", peers_table.TINY, request, lambda _: 0.0, section, note)
 
     def computed(self, task: str, contenders, request: dict, judge, section: record.Section, note: str) -> None:

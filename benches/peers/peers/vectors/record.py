@@ -136,7 +136,7 @@ def _lines(record: Record, plots: list[str | None]) -> list[str]:
         "Medians over rounds in which every peer runs once, ± half the interquartile range. Recall is the share of the ten closest rows by 64-bit arithmetic "
         "that was found, a row as close as the last of them but for 1e-6 counted. A peer with a setting that weighs recall against speed is shown at its "
         "fastest that reaches the recall named above the table, or at its best; all settings are in the plots. *of limit*: of the machine's measured "
-        "multiply-adds (f32; tiles of bf16 for what computes in fewer bits) for batches, of its measured reads, by the width that the peer keeps, for one query. "
+        "multiply-adds (f32; tiles of bf16 for what computes in fewer bits) for batches, of its measured reads, by the width that the peer keeps, for one query, which rows that fit into a cache exceed. "
         "The worker is asked by submitted tasks in process.",
         "",
         "## Targets",
