@@ -109,8 +109,7 @@ impl Driver {
             }
             Request::Tiny { repeat } => {
                 let (data, parts) = operations::tiny()?;
-                let seconds =
-                    (0..repeat).map(|_| Ok(self.timed(data.clone(), parts.clone())?.2)).collect::<Result<Vec<f64>, Failure>>()?;
+                let seconds = (0..repeat).map(|_| Ok(self.timed(data.clone(), parts.clone())?.2)).collect::<Result<Vec<f64>, Failure>>()?;
                 Ok(json!({ "seconds": seconds }))
             }
             Request::Set => Ok(self.timed(operations::stats(), Parts::default())?.0.output),

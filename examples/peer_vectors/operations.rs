@@ -14,20 +14,19 @@ pub(super) enum Variant {
     /// The rows travel with each task, by reference.
     TopK,
     /// A resident set.
-    Set { dtype: &'static str, sketch: &'static str, certainty: &'static str },
+    Set { dtype: &'static str, sketch: &'static str },
 }
 
 impl Variant {
     pub(super) fn named(name: &str) -> Result<Self, Failure> {
-        let set = |dtype, sketch, certainty| Ok(Self::Set { dtype, sketch, certainty });
+        let set = |dtype, sketch| Ok(Self::Set { dtype, sketch });
         match name {
             "top_k" => Ok(Self::TopK),
-            "set-f32" => set("f32", "none", "exact"),
-            "set-bf16" => set("bf16", "none", "exact"),
-            "set-int8" => set("int8", "none", "exact"),
-            "set-sketched" => set("f32", "int8", "exact"),
-            "set-fast" => set("f32", "int8", "fast"),
-            other => Err(format!("variant `{other}`; supported: top_k, set-f32, set-bf16, set-int8, set-sketched, set-fast").into()),
+            "set-f32" => set("f32", "none"),
+            "set-bf16" => set("bf16", "none"),
+            "set-int8" => set("int8", "none"),
+            "set-sketched" => set("f32", "int8"),
+            other => Err(format!("variant `{other}`; supported: top_k, set-f32, set-bf16, set-int8, set-sketched").into()),
         }
     }
 
@@ -39,7 +38,8 @@ impl Variant {
     pub(super) fn settings(self) -> String {
         match self {
             Self::TopK => "`top_k` with the rows as a part of each task, shared and not copied".into(),
-            Self::Set { dtype, sketch, certainty } => format!("`set.search`, {dtype} rows, sketch {sketch}, {certainty}"),
+            Self::Set { dtype, sketch: "none" } => format!("`set.search`, {dtype} rows, exact"),
+            Self::Set { dtype, sketch } => format!("`set.search`, {dtype} rows with {sketch} sketch; exact, or fast with an oversample"),
         }
     }
 
@@ -47,22 +47,23 @@ impl Variant {
     pub(super) fn create(self, dim: usize, metric: &str) -> Value {
         match self {
             Self::TopK => Value::Null,
-            Self::Set { dtype, sketch, .. } => {
+            Self::Set { dtype, sketch } => {
                 json!({ "operation": "set.create", "set": SET, "dim": dim, "metric": metric, "dtype": dtype, "sketch": sketch })
             }
         }
     }
 
-    /// One search for all of the part `queries`. `tune` is how many rows a fast search compares exactly for each one wanted.
+    /// One search for all of the part `queries`. With `tune` a fast one: so many rows are compared exactly for each one wanted.
     pub(super) fn search(self, metric: &str, k: usize, tune: Option<usize>) -> Value {
         let queries = json!({ "$part": "queries" });
         match self {
             Self::TopK => {
                 json!({ "operation": "top_k", "queries": queries, "vectors": { "$part": "rows" }, "k": k, "metric": metric, "encoding": "part" })
             }
-            Self::Set { certainty, .. } => {
-                let mut data = json!({ "operation": "set.search", "set": SET, "queries": queries, "k": k, "certainty": certainty, "encoding": "part" });
+            Self::Set { .. } => {
+                let mut data = json!({ "operation": "set.search", "set": SET, "queries": queries, "k": k, "encoding": "part" });
                 if let Some(oversample) = tune {
+                    data["certainty"] = "fast".into();
                     data["oversample"] = oversample.into();
                 }
                 data

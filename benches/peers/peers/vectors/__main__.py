@@ -74,7 +74,7 @@ class Run:
         section = self.record.section(data.about(dataset))
         plan = {"rounds": self.rounds, "queries": 20 if self.options.quick else 100}
         graph_rows_max = 20_000 if self.options.quick else GRAPH_ROWS_MAX
-        for task in peers_table.searches(section.rows <= graph_rows_max and section.dim == 384):
+        for task in peers_table.searches(section.rows * section.dim, section.rows <= graph_rows_max and section.dim == 384):
             if self.wants(task.name, section):
                 self.measured(
                     task.peers,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,9 @@ from peers.vectors.data import K, Dataset
 from peers.vectors.peers_table import Contender, SearchTask
 
 MEMORY_KEPT_FREE = 2 << 30
+# A setting that has been measured for so long and twice takes no part in further rounds.
+SETTING_SECONDS = 60.0
+ROUNDS_MIN = 2
 
 
 @dataclass
@@ -31,18 +33,6 @@ class Row:
     build_seconds: float | None = None
     bytes: int | None = None
     loads: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    @property
-    def spread(self) -> float:
-        low, middle, high = np.percentile(self.seconds, [25, 50, 75])
-        return (high - low) / middle
-
-    def percentile(self, percent: float) -> float:
-        return float(np.percentile(self.seconds, percent))
 
 
 class Started:
@@ -110,6 +100,8 @@ def search(task: SearchTask, dataset: Dataset, started: Started, plan: dict, abo
     def turn(contender: Contender, process: Process) -> None:
         for tune in contender.tunes:
             row = rows[contender, tune]
+            if len(row.loads) >= ROUNDS_MIN and sum(row.seconds) > SETTING_SECONDS:
+                continue
             row.seconds += run(contender, process, tune)
             row.loads.append(os.getloadavg()[0])
 

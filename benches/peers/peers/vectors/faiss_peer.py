@@ -34,7 +34,10 @@ class Engine:
         lists = int(4 * math.sqrt(count))
         self.settings += f", {lists} lists"
         self.quantizer = faiss.IndexFlat(dim, kind)
-        return faiss.IndexIVFFlat(self.quantizer, dim, lists, kind)
+        index = faiss.IndexIVFFlat(self.quantizer, dim, lists, kind)
+        # More rows a list train it no better and longer.
+        index.cp.max_points_per_centroid = 64
+        return index
 
     def _hnsw(self, dim: int, count: int, kind: int):
         self.settings += f", M {NEIGHBOURS}, efConstruction {EF_CONSTRUCTION}"

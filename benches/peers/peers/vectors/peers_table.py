@@ -50,8 +50,11 @@ TOP_K = Contender("tallow", "top_k", weight=1.1)
 SET_F32 = Contender("tallow", "set-f32", weight=1.2)
 SET_BF16 = Contender("tallow", "set-bf16", weight=0.7)
 SET_INT8 = Contender("tallow", "set-int8", weight=0.4)
+# Exact by the bounds of the sketch, and fast ones that trust it.
 SET_SKETCHED = Contender("tallow", "set-sketched", weight=1.4)
-SET_FAST = Contender("tallow", "set-fast", tuple(OVERSAMPLED), 1.4)
+SET_FAST = Contender("tallow", "set-sketched", (None, *OVERSAMPLED), 1.4)
+# What a task takes as a part; larger sets are searched as resident ones alone.
+PART_VALUES_MAX = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,15 @@ class SearchTask:
     recall: float
 
 
-def searches(approximate: bool) -> list[SearchTask]:
-    """The searches of a data set; graphs are built only where `approximate`."""
-    graph = SearchTask("graph", "batch over a graph, k 10", False, (FLAT, *GRAPHS, Contender("tallow", "set-hnsw")), 0.95)
+def searches(values: int, approximate: bool) -> list[SearchTask]:
+    """The searches of a data set of so many numbers; graphs are built only where `approximate`. Who comes first is given memory first."""
+    part = (TOP_K,) if values <= PART_VALUES_MAX else ()
+    graph = SearchTask("graph", "batch over a graph, k 10", False, (FLAT, Contender("tallow", "set-hnsw"), *GRAPHS), 0.95)
     return [
-        SearchTask("batch", "batch of all queries, k 10", False, (FLAT, IVF, *USEARCH, *ARRAYS, TOP_K, SET_BF16, SET_SKETCHED, SET_FAST), 0.999),
-        SearchTask("exact", "batch of all queries, k 10, scores exact to f32", False, (FLAT, TOP_K, SET_F32, SET_SKETCHED), 1.0),
-        SearchTask("single", "one query, k 10", True, (FLAT, *USEARCH, *ARRAYS, TOP_K, SET_F32, SET_BF16), 0.99),
-        SearchTask("codes", "one query over int8 or 1 bit, rescored, k 10", True, (FLAT, *CODES, USEARCH_INT8, SET_INT8, SET_SKETCHED, SET_FAST), 0.99),
+        SearchTask("batch", "batch of all queries, k 10", False, (FLAT, *part, SET_BF16, SET_FAST, *USEARCH, *ARRAYS, IVF), 0.999),
+        SearchTask("exact", "batch of all queries, k 10, scores exact to f32", False, (FLAT, *part, SET_F32, SET_SKETCHED), 1.0),
+        SearchTask("single", "one query, k 10", True, (FLAT, *part, SET_F32, SET_BF16, *USEARCH, *ARRAYS), 0.99),
+        SearchTask("codes", "one query over int8 or 1 bit, rescored, k 10", True, (FLAT, SET_INT8, SET_FAST, *CODES, USEARCH_INT8), 0.99),
         *([graph] if approximate else []),
     ]
 

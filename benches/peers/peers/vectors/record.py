@@ -29,7 +29,7 @@ TITLES = {
 }
 ACCURACIES = {"kmeans": "inertia", "pca": "variance explained", "join": "pairs", "tiny": ""}
 # Bytes of a value that a query looks at first, by a word of the peer's label; 4 for all others.
-WIDTHS = {"bf16": 2, "i8": 1, "int8": 1, "sq8": 1, "sketched": 1, "fast": 1, "rabitq": 1 / 8}
+WIDTHS = {"bf16": 2, "i8": 1, "int8": 1, "sq8": 1, "sketched": 1, "rabitq": 1 / 8}
 
 
 @dataclass
@@ -136,7 +136,8 @@ def _lines(record: Record, plots: list[str | None]) -> list[str]:
         "Medians over rounds in which every peer runs once, ± half the interquartile range. Recall is the share of the ten closest rows by 64-bit arithmetic "
         "that was found, a row as close as the last of them but for 1e-6 counted. A peer with a setting that weighs recall against speed is shown at its "
         "fastest that reaches the recall named above the table, or at its best; all settings are in the plots. *of limit*: of the machine's measured "
-        "multiply-adds (f32; tiles of bf16 for what computes in fewer bits) for batches, of its measured reads, by the width that the peer keeps, for one query, which rows that fit into a cache exceed. "
+        "multiply-adds (f32; tiles of bf16 for what computes in fewer bits) for batches, of its measured reads, by the width that the peer keeps, for one query, which "
+        "rows that fit into a cache exceed. "
         "The worker is asked by submitted tasks in process.",
         "",
         "## Targets",
@@ -174,7 +175,7 @@ def _search_table(section: Section, task: str, peak: dict) -> list[str]:
     ours = [row for row in rows if row["label"].startswith(OURS)]
     single = rows and rows[0]["amount"] == 1
     speed = "p50 / p99, ms" if single else "queries/s"
-    head = ["peer", speed, f"recall (wanted: {section.recalls[task]:g})", "of limit", "build, s", "held, MiB", *(f"{row['label']} is faster by" for row in ours)]
+    head = ["peer", speed, f"recall (wanted: {section.recalls[task]:g})", "of limit", "build, s", "held, MiB", *(f"{row['label']}, times as fast" for row in ours)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for row in rows:
         if single:
@@ -212,7 +213,7 @@ def _table(section: Section, task: str) -> list[str]:
     rows = section.tasks[task]
     ours = [row for row in rows if row["label"].startswith(OURS)]
     unit, factor = ("µs", 1e6) if task == "tiny" else ("s", 1.0)
-    head = ["peer", f"p50, {unit}", *([ACCURACIES[task]] if ACCURACIES[task] else []), *(f"{row['label']} is faster by" for row in ours)]
+    head = ["peer", f"p50, {unit}", *([ACCURACIES[task]] if ACCURACIES[task] else []), *(f"{row['label']}, times as fast" for row in ours)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for row in rows:
         cells = [f"{row['median'] * factor:.2f}"]
