@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     options.out = options.out.resolve()
-    known = {"threads": options.threads, "quick": options.quick, "flags": machine.flags()}
+    known = {"threads": options.threads, "quick": options.quick, "flags": machine.flags(), "source": machine.source()}
     record = report.load(options.out, known) if options.resume else None
     record = record or report.Record(machine.about(), known)
     record.probes.append(machine.probe(options.threads, options.peak))

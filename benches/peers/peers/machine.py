@@ -23,7 +23,7 @@ def about() -> dict:
         "memory_bytes": int(memory.split()[1]) * 1024,
         "isa": " ".join(name for name in ISA if name in fields["flags"].split()),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "source": os.environ.get("PEERS_SOURCE", "unknown"),
+        "source": source(),
         "compiler": os.environ.get("PEERS_COMPILER", "unknown"),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load_before": os.getloadavg()[0],
@@ -59,6 +59,11 @@ def lines(machine: dict, peak: dict, options: dict) -> list[str]:
         f"reads {peak['read_bytes_per_second'] / 1e9:.1f} ({peak['read_bytes_per_second_one'] / 1e9:.1f}) GB/s; "
         f"square products by oneDNN {trillions('onednn_bf16_flops')} TFLOP/s bf16 and {trillions('onednn_f32_flops')} TFLOP/s f32.",
     ]
+
+
+def source() -> str:
+    """The commit that the worker was built from, as `run.sh` names it."""
+    return os.environ.get("PEERS_SOURCE", "unknown")
 
 
 def flags() -> list[str]:

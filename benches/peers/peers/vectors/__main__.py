@@ -48,7 +48,7 @@ class Run:
         options.out = options.out.resolve()
         self.rounds = options.rounds or (2 if options.quick else 5)
         self.driver = options.built / "examples" / "peer_vectors"
-        known = {"threads": options.threads, "quick": options.quick, "flags": machine.flags()}
+        known = {"threads": options.threads, "quick": options.quick, "flags": machine.flags(), "source": machine.source()}
         earlier = record.load(options.out, known) if options.resume else None
         self.record = earlier or record.Record(machine.about(), known)
 

@@ -66,7 +66,7 @@ def _computations(record) -> list[Gate]:
                 continue
             ours = section.best(task, "tallow", None)
             other = section.best(task, theirs, None)
-            ratio = section.ratio(task, theirs, ours)
+            ratio = section.ratio(task, theirs, ours) if ours and other and _is_as_good(task, ours["accuracy"], other["accuracy"]) else None
             note = f"{section.notes.get(task, '')}; {_accuracies(task, ours, other)}" if ours and other else "not done by the worker, or by the peer"
             found.append(Gate(f"{words} against {theirs}", ratio, gate, aim, note=note))
     tiny = next((each for each in record.sections if "tiny" in each.tasks), None)
@@ -87,7 +87,18 @@ def _recall(ours: dict | None, wanted: float, note: str) -> str:
     return "; ".join(word for word in words if word)
 
 
+def _is_as_good(task: str, ours: float, theirs: float) -> bool:
+    """Speed counts only for as good an answer: inertia and pairs within 0.1 %, variance explained within 0.1 % of all."""
+    if task == "kmeans":
+        return ours <= theirs * 1.001
+    if task == "pca":
+        return ours >= theirs - 0.001
+    return abs(ours - theirs) <= 0.001 * theirs
+
+
 def _accuracies(task: str, ours: dict, theirs: dict) -> str:
+    if not _is_as_good(task, ours["accuracy"], theirs["accuracy"]):
+        return f"the worker's answer is not as good: {ours['accuracy']:.6g}, the peer's {theirs['accuracy']:.6g}"
     if task == "kmeans":
         return f"inertia {ours['accuracy'] / theirs['accuracy'] - 1:+.2%} of the peer's"
     if task == "pca":
