@@ -34,7 +34,9 @@ class Gate:
 
 def table(gates: list[Gate]) -> list[str]:
     """Markdown."""
-    lines = ["| target | measured | gate | aim | verdict | note |", "| --- | ---: | ---: | ---: | --- | --- |"]
+    met, measured = sum(gate.reaches(gate.gate) for gate in gates), sum(gate.value is not None for gate in gates)
+    lines = [f"{met} of {measured} measured gates met, {sum(gate.reaches(gate.aim) for gate in gates)} of the aims; {len(gates) - measured} not measured.", ""]
+    lines += ["| target | measured | gate | aim | verdict | note |", "| --- | ---: | ---: | ---: | --- | --- |"]
     for gate in gates:
         sign = "< " if gate.less_is_better else ""
         measured = "" if gate.value is None else gate.text(gate.value)

@@ -211,7 +211,8 @@ def plot(section: Section, path: Path) -> str:
     for axis, (name, figures) in zip(axes[0], section.figures.items()):
         is_query = name == "query"
         values = [_bar(figures.get(label), is_query) for label in labels]
-        axis.bar_label(axis.barh(labels, values, color=colours), fmt="%.3g", padding=2, fontsize=8)
+        numbers = [f"{value:.3g}" if value else "not measured" for value in values]
+        axis.bar_label(axis.barh(labels, values, color=colours), labels=numbers, padding=2, fontsize=8)
         axis.set_title(f"{TITLES[name]}, " + ("p50 ms (less is better)" if is_query else "thousand tok/s"), fontsize=9)
         axis.margins(x=0.15)
     figure.suptitle(section.title)
