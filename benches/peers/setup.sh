@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # setup.sh VENV: makes the virtual environment of the comparison in VENV, or does nothing where it is complete and of these versions.
-# Needs python3.11 with venv, a C compiler, and PyPI.
+# Needs python3.11 with its headers and venv, a C and a C++ compiler, and PyPI.
 set -euo pipefail
 venv=${1:?usage: setup.sh VENV}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 stamp=$venv/installed
-if cat "$here/requirements.txt" "$here/setup.sh" | cmp --silent - "$stamp"; then exit 0; fi
+inputs=("$here/requirements.txt" "$here/requirements-source.txt" "$here/setup.sh")
+if cat "${inputs[@]}" | cmp --silent - "$stamp"; then exit 0; fi
 
 rm -rf "$venv"
 python3.11 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --requirement "$here/requirements.txt" >&2
+# What PyPI has as source only is compiled for this machine, with the build tools pinned above. A peer that is not there is named in the record.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --requirement "$here/requirements-source.txt" >&2 ||
+  echo "setup: these could not be compiled, and the record will say so: $(grep -v '^#' "$here/requirements-source.txt")" >&2
 
 # The wheel of torch is linked against 3 GB of CUDA libraries. A machine without a GPU never calls them, so for each of them a library of the same
 # name with the symbols that torch names, and nothing behind them, satisfies the loader.
@@ -27,4 +31,4 @@ stand_in libcusparseLt.so.0 CUSPARSELT cusparseLt
 stand_in libnccl.so.2 NCCL nccl
 stand_in libnvshmem_host.so.3 NVSHMEM nvshmem
 "$venv/bin/python" -c 'import torch; assert not torch.cuda.is_available()'
-cat "$here/requirements.txt" "$here/setup.sh" > "$stamp"
+cat "${inputs[@]}" > "$stamp"

@@ -1,1 +1,1 @@
-"""Encoders of other projects and the worker's own, measured side by side on the same token ids."""
+"""Engines of other projects and the worker's own, measured side by side on the same inputs."""

@@ -20,7 +20,8 @@ class OrtEngine:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         path = Path(model) / "peers" / f"ort-{precision}.onnx"
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        settings = f"{threads} threads, fused attention, embedding and skip layers"
+        free = "; has no switch for instructions, uses all that the processor has" if "TALLOW_ISA" in os.environ else ""
+        settings = f"{threads} threads, fused attention, embedding and skip layers{free}"
         return {"engine": "ONNX Runtime", "version": onnxruntime.__version__, "settings": settings}
 
     def embed(self, ids: Ids) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""The worker's own encoder and stock candle: the commands that start `examples/peer_driver.rs` for them."""
+"""The worker's own encoders and stock candle: the commands that start `examples/peer_driver` for them."""
 
 from pathlib import Path
 
+DRIVEN = ("tallow", "tallow-task", "candle")
+
 
 def command(driver: Path, engine: str, threads: int) -> list[str]:
-    """The process for `engine`, `tallow` or `candle`."""
+    """The process for `engine`, one of `DRIVEN`."""
     return [str(driver), engine, str(threads)]

@@ -20,7 +20,9 @@ class TorchEngine:
         options = {"dtype": DTYPES[precision], "attn_implementation": "sdpa"}
         self.model = sentence_transformers.SentenceTransformer(model, device="cpu", model_kwargs=options).eval()
         version = f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}"
-        return {"engine": "PyTorch", "version": version, "settings": f"{threads} threads, sdpa attention, inference mode"}
+        capability = torch.backends.cpu.get_cpu_capability()
+        held = f", oneDNN at most {os.environ['ONEDNN_MAX_CPU_ISA']}" if "ONEDNN_MAX_CPU_ISA" in os.environ else ""
+        return {"engine": "PyTorch", "version": version, "settings": f"{threads} threads, sdpa attention, inference mode, {capability}{held}"}
 
     @torch.inference_mode()
     def embed(self, ids: Ids) -> np.ndarray:
