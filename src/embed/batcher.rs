@@ -1,8 +1,9 @@
 //! The threads that compute, and what waits for them: thin machinery around [`BatchQueue`].
 //!
 //! Each thread takes a batch of its own and the next one when it is through, so that no thread waits for another at the end of a batch, and whoever comes
-//! waits for one batch of one thread. A batch that comes alone to an idle host is computed by all threads together. A thread has a pool of its own: what
-//! a model splits while others are busy stays on it, and no thread that waits for a piece of one batch begins another.
+//! waits for one batch of one thread. A batch that comes alone to an idle host is computed by all threads together, and so is a text of many times a
+//! batch's tokens, whose memory is then needed once and whose end is the sooner for everybody who waits. A thread has a pool of its own: what a model
+//! splits while others are busy stays on it, and no thread that waits for a piece of one batch begins another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct BatcherOptions {
     pub threads: usize,
     /// Bounds of a batch.
     pub limits: BatchLimits,
+    /// A text with more tokens is computed by all threads together.
+    pub long_tokens: u32,
     /// Bytes of rows that are kept for texts that come again; 0 keeps none.
     pub cache_bytes: u64,
 }
@@ -57,6 +60,9 @@ struct State {
     lane_count: usize,
     /// True while all threads compute one batch.
     wide: bool,
+    /// A long text that waits until all threads are free; nothing else begins meanwhile.
+    reserved: Option<Vec<Job>>,
+    long_tokens: u64,
     stats: BatchStats,
 }
 
@@ -103,6 +109,8 @@ impl Batcher {
             free: (0..threads).rev().collect(),
             lane_count: threads,
             wide: false,
+            reserved: None,
+            long_tokens: u64::from(options.long_tokens),
             stats: BatchStats::default(),
         };
         let shared = Shared {
@@ -163,7 +171,8 @@ impl Drop for Batcher {
         shared.closed.store(true, Ordering::Release);
         let mut state = shared.state.lock();
         let waiting = std::mem::take(&mut state.jobs);
-        waiting.values().for_each(|job| job.ticket.fail(EmbedError::Closed));
+        let reserved = state.reserved.take();
+        waiting.values().chain(reserved.iter().flatten()).for_each(|job| job.ticket.fail(EmbedError::Closed));
         while state.free.len() < state.lane_count || state.wide {
             shared.idle.wait(&mut state);
         }
@@ -239,18 +248,24 @@ impl Shared {
     fn start_all(self: &Arc<Self>, state: &mut State, own: Option<Place>) -> Next {
         let mut next = Next::default();
         while !self.closed.load(Ordering::Acquire) && !state.wide && !state.free.is_empty() {
-            let now_ns = self.now_ns();
-            let formed = state.queue.form(now_ns, state.free.len());
-            next.expired.extend(formed.expired.iter().filter_map(|id| state.jobs.remove(id)));
-            if formed.batch.is_empty() {
-                break;
-            }
-            let waits_us = formed.batch.iter().map(|(_, entry)| now_ns.saturating_sub(entry.arrived_ns) / 1000);
-            state.stats.record(formed.tokens(), waits_us);
-            let jobs: Vec<Job> = formed.batch.iter().filter_map(|(id, _)| state.jobs.remove(id)).collect();
-            let alone = state.lane_count > 1 && state.free.len() == state.lane_count && state.queue.is_empty();
-            let place = if alone { Some(Place::Wide) } else { state.free.pop().map(Place::Lane) };
-            state.wide = alone;
+            let all_free = state.lane_count > 1 && state.free.len() == state.lane_count;
+            let (jobs, wide) = match state.reserved.take() {
+                Some(jobs) if all_free => (jobs, true),
+                Some(jobs) => {
+                    state.reserved = Some(jobs);
+                    break;
+                }
+                None => {
+                    let Some((jobs, tokens)) = self.form(state, &mut next.expired) else { break };
+                    if tokens > state.long_tokens && state.lane_count > 1 && !all_free {
+                        state.reserved = Some(jobs);
+                        break;
+                    }
+                    (jobs, all_free && (tokens > state.long_tokens || state.queue.is_empty()))
+                }
+            };
+            let place = if wide { Some(Place::Wide) } else { state.free.pop().map(Place::Lane) };
+            state.wide = wide;
             match place {
                 Some(place) if Some(place) == own => next.own = Some(jobs),
                 Some(place) => self.spawn(state, place, jobs),
@@ -259,6 +274,19 @@ impl Shared {
         }
         state.stats.left += next.expired.len() as u64;
         next
+    }
+
+    /// The next batch and its tokens; `None` when nothing waits.
+    fn form(&self, state: &mut State, expired: &mut Vec<Job>) -> Option<(Vec<Job>, u64)> {
+        let now_ns = self.now_ns();
+        let formed = state.queue.form(now_ns, state.free.len());
+        expired.extend(formed.expired.iter().filter_map(|id| state.jobs.remove(id)));
+        if formed.batch.is_empty() {
+            return None;
+        }
+        let waits_us = formed.batch.iter().map(|(_, entry)| now_ns.saturating_sub(entry.arrived_ns) / 1000);
+        state.stats.record(formed.tokens(), waits_us);
+        Some((formed.batch.iter().filter_map(|(id, _)| state.jobs.remove(id)).collect(), formed.tokens()))
     }
 
     fn spawn(self: &Arc<Self>, state: &State, place: Place, jobs: Vec<Job>) {

@@ -49,13 +49,17 @@ pub struct BatchRoom {
     pub threads: usize,
     /// Most tokens of one that holds several texts.
     pub tokens: u32,
+    /// A text with more tokens is computed alone.
+    pub long_tokens: u32,
 }
 
 impl BatchRoom {
-    /// Bytes in which the batches of a model are computed, each of them at its largest.
+    /// Bytes in which the batches of a model are computed: on every thread the largest that others run beside, or one long text.
     fn bytes(self, plan: &EncoderPlan) -> u64 {
         let max_tokens = plan.max_tokens(None);
-        let tokens = plan.config.working_bytes_per_token(max_tokens).saturating_mul(u64::from(self.tokens).max(max_tokens as u64));
+        let longest = max_tokens as u64;
+        let beside = u64::from(self.tokens).max(longest.min(u64::from(self.long_tokens))).saturating_mul(self.threads as u64);
+        let tokens = plan.config.working_bytes_per_token(max_tokens).saturating_mul(beside.max(longest));
         let vocabulary = match plan.head.kind {
             HeadKind::Masked => {
                 // The scores of a text's tokens over all words, what stays of them, and their order.
@@ -64,7 +68,7 @@ impl BatchRoom {
             }
             _ => 0,
         };
-        tokens.saturating_add(vocabulary).saturating_mul(self.threads as u64)
+        tokens.saturating_add(vocabulary.saturating_mul(self.threads as u64))
     }
 }
 

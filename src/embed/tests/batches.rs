@@ -64,7 +64,7 @@ impl Computes for Gated {
 
 fn batcher(threads: usize, cache_bytes: u64) -> Arc<Batcher> {
     let limits = BatchLimits { tokens_max: 256, tokens_min: 64, rows_max: 64, age_step_ns: 1_000_000_000, urgent_ns: 1_000_000 };
-    Arc::new(Batcher::new(BatcherOptions { threads, limits, cache_bytes }).unwrap())
+    Arc::new(Batcher::new(BatcherOptions { threads, limits, long_tokens: 1024, cache_bytes }).unwrap())
 }
 
 fn caller(submitter: u64, task: u64) -> Caller {
@@ -224,6 +224,24 @@ async fn kept_rows_answer_texts_that_come_again_and_no_others() {
     assert!(rows(reloaded.vectors(vec![text(1, 3)])).await.is_ok());
     assert_eq!((reloaded.cached(), batcher.stats().texts), (0, 4), "another load is another model");
     assert!(batcher.stats().cache_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_long_text_waits_for_all_threads_and_has_them_to_itself() {
+    let (model, gate) = gated();
+    let batcher = batcher(2, 0);
+    let bulk = desk(&batcher, &model, caller(1, 1)).vectors((0..4).map(|n| text(n, 250)).collect());
+    let running = [gate.next(), gate.next()];
+    assert!(running.iter().all(|batch| batch.len() == 1), "{running:?}");
+    let long = desk(&batcher, &model, caller(2, 2)).vectors(vec![text(77, 5000)]);
+    gate.let_through(2);
+    assert_eq!(gate.next(), [77], "its turn comes first, and it begins when both threads are free");
+    let query = desk(&batcher, &model, caller(3, 3)).vectors(vec![text(7, 16)]);
+    gate.let_through(1);
+    assert_eq!(rows(long).await, Ok(vec![vec![77.0, 5000.0]]));
+    assert!([gate.next(), gate.next()].contains(&vec![7]), "who came meanwhile is next");
+    gate.let_through(3);
+    assert!(rows(query).await.is_ok() && rows(bulk).await.is_ok());
 }
 
 /// A tiny encoder from the fixtures.

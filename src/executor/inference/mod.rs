@@ -49,6 +49,8 @@ const BRIEF_BYTES: u64 = 512;
 const HOST_BATCH_TOKENS: usize = 256;
 /// The same on a device, which wants many at once.
 const DEVICE_BATCH_TOKENS: usize = 8192;
+/// A text of more than so many batches is computed by all threads together.
+const LONG_BATCHES: u32 = 4;
 /// Tokens that are not divided further for the sake of another thread.
 const DIVIDED_TOKENS_MIN: usize = 64;
 
@@ -83,7 +85,8 @@ impl InferenceOptions {
             age_step_ns: 1_000_000_000,
             urgent_ns: 50_000_000,
         };
-        BatcherOptions { threads: if on_host { threads } else { 1 }, limits, cache_bytes: self.cache_bytes }
+        let long_tokens = limits.tokens_max.saturating_mul(LONG_BATCHES);
+        BatcherOptions { threads: if on_host { threads } else { 1 }, limits, long_tokens, cache_bytes: self.cache_bytes }
     }
 }
 
@@ -169,7 +172,7 @@ impl ModelInferenceExecutor {
             source: options.source.clone(),
             device: options.device,
             precision: options.precision.clone(),
-            room: BatchRoom { threads: batches.threads, tokens: batches.limits.tokens_max },
+            room: BatchRoom { threads: batches.threads, tokens: batches.limits.tokens_max, long_tokens: batches.long_tokens },
             share,
         };
         let capabilities = ExecutorCapabilities {
@@ -215,6 +218,7 @@ impl ModelInferenceExecutor {
         json!({
             "tokens_max": options.limits.tokens_max,
             "texts_max": options.limits.rows_max,
+            "long_text_tokens": options.long_tokens,
             "threads": options.threads,
             "tokenising_threads": step_threads(&self.inner.pool),
             "cache_bytes_max": options.cache_bytes,
