@@ -20,6 +20,8 @@ const LOOPS: u64 = 24;
 const SUBMITTERS: u64 = 3;
 /// About sixteen tokens.
 const QUERY: &str = "how long does a candle burn in a quiet room at night";
+/// How often the query is asked.
+const QUERY_EVERY: Duration = Duration::from_millis(10);
 /// How often memory is looked at, and growth beyond which it is not flat: between the second and the last quarter.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const GROWTH_MAX: f64 = 0.05;
@@ -101,9 +103,11 @@ async fn submit_until(manager: &WorkerManager, seed: u64, (counts, stop): (&Coun
         let id = manager.submit(submission).await?;
         counts.submitted.fetch_add(1, Ordering::Relaxed);
         if random.random_range(0..5) == 0 {
-            tokio::time::sleep(Duration::from_millis(random.random_range(0..150))).await;
-            // It may have ended meanwhile.
-            let _ended = manager.cancel_task(&id).await;
+            let patience = Duration::from_millis(random.random_range(0..150));
+            if tokio::time::timeout(patience, manager.wait(&id)).await.is_err() {
+                // It may have ended just now.
+                let _ended = manager.cancel_task(&id).await;
+            }
         }
         let counter = match manager.wait(&id).await {
             Ok(result) if answers(&result) == Some(count) => &counts.completed,
@@ -123,7 +127,8 @@ async fn submit_until(manager: &WorkerManager, seed: u64, (counts, stop): (&Coun
 /// A request and how many answers it has.
 fn work(random: &mut StdRng) -> (Value, usize) {
     let words = ["wax", "wick", "flame", "a", "the", "quiet", "light", "evening", "table", "burns", "candle", "slowly", "über", "灯"];
-    let mut text = |most: usize| (0..random.random_range(1..most)).map(|_| words[random.random_range(0..words.len())]).collect::<Vec<_>>().join(" ");
+    let mut text =
+        |most: usize| (0..random.random_range(1..most)).map(|_| words[random.random_range(0..words.len())]).collect::<Vec<_>>().join(" ");
     let (few, many): (Vec<String>, Vec<String>) = ((0..4).map(|_| text(12)).collect(), (0..160).map(|_| text(120)).collect());
     match random.random_range(0..6) {
         0 | 1 => (json!({ "operation": "embed", "texts": many, "encoding": "part" }), many.len()),
@@ -150,6 +155,8 @@ async fn query(manager: &WorkerManager) -> Result<TaskResult, Fault> {
 async fn probe(manager: &WorkerManager, expected: &Value, time: Duration) -> Result<Vec<f64>, Fault> {
     let started = Instant::now();
     let mut found = Vec::new();
+    let mut pause = tokio::time::interval(QUERY_EVERY);
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while started.elapsed() < time {
         let begun = Instant::now();
         let answer = query(manager).await?;
@@ -157,13 +164,14 @@ async fn probe(manager: &WorkerManager, expected: &Value, time: Duration) -> Res
         if distance(&answer.output["embeddings"], expected) > 1e-5 {
             return Err("a query's vector is another one beside others than alone".into());
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        pause.tick().await;
     }
     Ok(found)
 }
 
 fn distance(a: &Value, b: &Value) -> f64 {
-    let numbers = |value: &Value| value[0].as_array().map(|row| row.iter().filter_map(Value::as_f64).collect::<Vec<_>>()).unwrap_or_default();
+    let numbers =
+        |value: &Value| value[0].as_array().map(|row| row.iter().filter_map(Value::as_f64).collect::<Vec<_>>()).unwrap_or_default();
     let (a, b) = (numbers(a), numbers(b));
     if a.is_empty() || a.len() != b.len() { f64::INFINITY } else { a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) }
 }
@@ -178,13 +186,19 @@ fn latencies(mut found: Vec<f64>) -> String {
 async fn watch_memory(time: Duration, worker: &Worker) -> Result<Vec<f64>, Fault> {
     let started = Instant::now();
     let mut found = Vec::new();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     while started.elapsed() < time {
-        tokio::time::sleep(LOOK_EVERY).await;
+        looks.tick().await;
         found.push(resident_bytes()?);
         if found.len() % 40 == 0 {
             let stats = worker.batch_stats();
             let (mib, waiting) = (found[found.len() - 1] / 1048576.0, stats.waiting);
-            println!("{:>5} s: {mib:.0} MiB resident, {} texts computed, {waiting} wait, {} left", started.elapsed().as_secs(), stats.texts, stats.left);
+            println!(
+                "{:>5} s: {mib:.0} MiB resident, {} texts computed, {waiting} wait, {} left",
+                started.elapsed().as_secs(),
+                stats.texts,
+                stats.left
+            );
         }
     }
     Ok(found)
@@ -215,10 +229,19 @@ fn report(worker: &Worker, counts: &Counts, memory: &[f64], model: &str) -> Resu
     println!("resident memory: {:.1} MiB in the second quarter, {:.1} MiB in the last", early / 1048576.0, late / 1048576.0);
     let flat = late <= early * (1.0 + GROWTH_MAX) || late - early <= GROWTH_BYTES_MAX;
     let stats = worker.batch_stats();
-    println!("batches: {}, {:.0} tokens each; {} texts computed, {} left before", stats.batch_tokens.count(), stats.tokens as f64 / stats.batch_tokens.count().max(1) as f64, stats.texts, stats.left);
+    println!(
+        "batches: {}, {:.0} tokens each; {} texts computed, {} left before",
+        stats.batch_tokens.count(),
+        stats.tokens as f64 / stats.batch_tokens.count().max(1) as f64,
+        stats.texts,
+        stats.left
+    );
     let unloaded = worker.unload(model);
     let books = worker.manager().ledger().snapshot();
-    println!("unload: {unloaded:?}; still claimed: {} bytes, {} threads; still waiting: {}", books.host.used, books.threads.used, stats.waiting);
+    println!(
+        "unload: {unloaded:?}; still claimed: {} bytes, {} threads; still waiting: {}",
+        books.host.used, books.threads.used, stats.waiting
+    );
     let clean = books.host.used == 0 && books.threads.used == 0 && stats.waiting == 0;
     println!("nothing lost: {complete}; memory flat: {flat}; nothing held: {clean}");
     Ok(complete && flat && clean)

@@ -204,7 +204,12 @@ fn start(ends: &Arc<Ends>, threads: usize, name: String) -> Result<ThreadPool, T
 
 impl Shared {
     /// Puts entries into the queue and starts what can start; gives their numbers.
-    fn enqueue(self: &Arc<Self>, seat: &Seat, ticket: &Arc<Ticket>, (places, cached): (Vec<(usize, Input)>, usize)) -> std::ops::Range<u64> {
+    fn enqueue(
+        self: &Arc<Self>,
+        seat: &Seat,
+        ticket: &Arc<Ticket>,
+        (places, cached): (Vec<(usize, Input)>, usize),
+    ) -> std::ops::Range<u64> {
         let arrived_ns = self.now_ns();
         let deadline_ns = seat.caller.deadline.map(|at| ns(at.saturating_duration_since(self.epoch)));
         let kind = seat.load.wrapping_mul(super::Ask::CODES).wrapping_add(ticket.ask.code());

@@ -115,7 +115,11 @@ impl<'a> Desk<'a> {
     fn vectors_at_once(&self, sequences: Vec<Sequence>) -> Outcome {
         let rows = self.embedder.embed(&sequences, &|| self.is_stopped())?;
         let rows = rows.chunks_exact(self.embedder.info().dimensions.max(1));
-        Ok(sequences.into_iter().zip(rows).map(|(input, row)| Answered { input: Input::Text(input), answer: Answer::Row(row.to_vec()) }).collect())
+        Ok(sequences
+            .into_iter()
+            .zip(rows)
+            .map(|(input, row)| Answered { input: Input::Text(input), answer: Answer::Row(row.to_vec()) })
+            .collect())
     }
 }
 

@@ -99,7 +99,9 @@ pub async fn embed_texts(
     let mut under_way: VecDeque<(Vec<Range<usize>>, Coming)> = VecDeque::with_capacity(SLICES_HELD);
     let mut finished = 0;
     for slice in slices(&texts.iter().map(String::len).collect::<Vec<_>>(), HELD_TEXTS) {
-        if under_way.len() + 1 >= SLICES_HELD && let Some(slice) = under_way.pop_front() {
+        if under_way.len() + 1 >= SLICES_HELD
+            && let Some(slice) = under_way.pop_front()
+        {
             finished += finish(desk, slice, &mut done).await?;
             progress(finished as f32 / texts.len() as f32);
         }

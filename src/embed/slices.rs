@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn slices_cover_all_within_their_bounds() {
-        for (bytes, held_max) in [(vec![], 8), (vec![10; 7], 8), (vec![SLICE_BYTES * 2; 3], 512), (vec![20_000; 100], 512), (vec![1; 9], 1)] {
+        for (bytes, held_max) in [(vec![], 8), (vec![10; 7], 8), (vec![SLICE_BYTES * 2; 3], 512), (vec![20_000; 100], 512), (vec![1; 9], 1)]
+        {
             let found = slices(&bytes, held_max);
             let covered: Vec<usize> = found.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..bytes.len()).collect::<Vec<_>>());

@@ -168,7 +168,11 @@ fn batching(text: &mut Exposition, stats: &BatchStats) {
     text.counter("tallow_batch_texts_total", "texts that encoders computed", stats.texts);
     text.counter("tallow_batch_tokens_computed_total", "tokens of these texts, special ones included", stats.tokens);
     text.counter("tallow_batch_texts_cached_total", "texts whose result was kept from before", stats.cached);
-    text.counter("tallow_batch_texts_left_total", "texts that left before they were computed: cancelled, or past their deadline", stats.left);
+    text.counter(
+        "tallow_batch_texts_left_total",
+        "texts that left before they were computed: cancelled, or past their deadline",
+        stats.left,
+    );
     text.head("tallow_batch_tokens", "histogram", "tokens of each batch");
     let tokens = stats.batch_tokens.cumulative(&TOKEN_BOUNDS).into_iter().map(|(bound, count)| (bound.map(|bound| bound as f64), count));
     text.buckets("tallow_batch_tokens", tokens, stats.batch_tokens.sum() as f64);

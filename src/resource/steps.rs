@@ -62,7 +62,8 @@ impl StepPool {
         let (sender, receiver) = oneshot::channel();
         let mut work = Box::pin(work);
         let caught = std::future::poll_fn(move |context| {
-            catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|panic| Poll::Ready(Err(panic_error(panic.as_ref()))))
+            catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)))
+                .unwrap_or_else(|panic| Poll::Ready(Err(panic_error(panic.as_ref()))))
         });
         let work: Work = Box::pin(async move {
             // The receiver is gone when the caller gave up; the outcome is then unwanted.

@@ -107,7 +107,15 @@ impl Shelf {
     /// An empty shelf that loads on `pool` and books in `ledger`.
     #[must_use]
     pub fn new(pool: ComputePool, ledger: Ledger, options: ShelfOptions) -> Self {
-        let inner = Inner { owner: rand::random(), options, pool, ledger, slots: Mutex::default(), uses: AtomicU64::new(0), loads: AtomicU64::new(0) };
+        let inner = Inner {
+            owner: rand::random(),
+            options,
+            pool,
+            ledger,
+            slots: Mutex::default(),
+            uses: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
+        };
         Self { inner: Arc::new(inner) }
     }
 

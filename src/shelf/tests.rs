@@ -15,8 +15,13 @@ fn fixtures() -> std::path::PathBuf {
 fn shelf_with(host_bytes: u64) -> (Shelf, Ledger) {
     let ledger = Ledger::new(&BudgetLimits { host_bytes, threads: 2, devices: BTreeMap::default() });
     let source = SourceOptions { model_dirs: vec![fixtures()], ..SourceOptions::default() };
-    let options =
-        ShelfOptions { source, device: DeviceClass::Host, precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact), room: BatchRoom::default(), share: None };
+    let options = ShelfOptions {
+        source,
+        device: DeviceClass::Host,
+        precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact),
+        room: BatchRoom::default(),
+        share: None,
+    };
     (Shelf::new(ComputePool::new(2).unwrap(), ledger.clone(), options), ledger)
 }
 

@@ -64,7 +64,13 @@ impl MemorySplit {
     /// What may be held beside running tasks and loaded models.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.payload_bytes + self.copied_bytes + self.parked_bytes + self.retained_bytes + self.event_bytes + self.body_bytes + self.cache_bytes
+        self.payload_bytes
+            + self.copied_bytes
+            + self.parked_bytes
+            + self.retained_bytes
+            + self.event_bytes
+            + self.body_bytes
+            + self.cache_bytes
     }
 
     /// The most that one task may take from others by reference: the first may always take its values.

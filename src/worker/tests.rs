@@ -89,8 +89,16 @@ async fn the_default_model_is_listed_once_it_is_loaded() {
 fn everything_that_can_be_held_adds_up_to_the_memory_limit() {
     for limit in [64 << 20, 100_000_007, 512 << 20, 3 << 30, 16 << 30, 1 << 40] {
         for cache in [0, 1 << 20, MemorySplit::cache_bytes_max(limit), u64::MAX] {
-            let MemorySplit { tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes, cache_bytes } =
-                MemorySplit::of(limit, cache);
+            let MemorySplit {
+                tasks_bytes,
+                payload_bytes,
+                copied_bytes,
+                parked_bytes,
+                retained_bytes,
+                event_bytes,
+                body_bytes,
+                cache_bytes,
+            } = MemorySplit::of(limit, cache);
             let all = [tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes];
             assert_eq!(all.iter().sum::<u64>() + cache_bytes, limit);
             assert_eq!(cache_bytes, cache.min(limit / 4));

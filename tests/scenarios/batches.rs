@@ -38,7 +38,8 @@ fn hundreds_of_tasks_share_batches_and_claim_no_threads() {
     let ledger = Ledger::new(&BudgetLimits { host_bytes: 2 << 30, threads: 2, devices: BTreeMap::new() });
     let executor = executor(&ledger);
     runtime().block_on(async {
-        let manager = TaskManager::with_options(executor.clone(), ManagerOptions { ledger: Some(ledger.clone()), ..ManagerOptions::default() });
+        let manager =
+            TaskManager::with_options(executor.clone(), ManagerOptions { ledger: Some(ledger.clone()), ..ManagerOptions::default() });
         let embed = |texts: Vec<String>| task(TaskType::ModelInference, json!({ "operation": "embed", "texts": texts }));
         let alone = manager.submit_task(embed(vec![PROBE.into()])).await.expect("accepted");
         let alone = soon("one text alone", manager.wait(&alone)).await.expect("completes").output["embeddings"][0].clone();
@@ -47,7 +48,7 @@ fn hundreds_of_tasks_share_batches_and_claim_no_threads() {
             let submission = Submission::new(embed(texts(at))).submitter(format!("s{}", at % 3));
             ids.push(manager.submit(submission).await.expect("accepted"));
         }
-        until("most of them run at once", || manager.stats().running > TASKS / 3).await;
+        until("most of them run at once", || manager.stats().running > (TASKS / 3) as u64).await;
         let books = ledger.snapshot();
         assert_eq!(books.threads.used, 0, "what joins a batch claims no thread");
         assert!(books.host.used <= 2 << 30 && books.host.used > 0);

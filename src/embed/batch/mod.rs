@@ -132,7 +132,8 @@ impl BatchQueue {
     pub fn form(&mut self, now_ns: u64, seats: usize) -> Formed {
         let mut formed = Formed { expired: self.take_expired(now_ns), ..Formed::default() };
         let Some((chosen, head)) = self.head(now_ns) else { return formed };
-        let (kind, short) = (self.entries[&head].kind, self.levels[chosen].task_tokens(&self.entries[&head]) <= u64::from(self.limits.tokens_min));
+        let (kind, short) =
+            (self.entries[&head].kind, self.levels[chosen].task_tokens(&self.entries[&head]) <= u64::from(self.limits.tokens_min));
         let shared = self.tokens.div_ceil(seats.max(1) as u64);
         let target = if short { self.limits.tokens_min } else { u32::try_from(shared).unwrap_or(u32::MAX) };
         let target = target.clamp(self.limits.tokens_min, self.limits.tokens_max.max(self.limits.tokens_min));

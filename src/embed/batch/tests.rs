@@ -6,8 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: BatchLimits =
-    BatchLimits { tokens_max: 256, tokens_min: 64, rows_max: 64, age_step_ns: 1_000, urgent_ns: 100 };
+const LIMITS: BatchLimits = BatchLimits { tokens_max: 256, tokens_min: 64, rows_max: 64, age_step_ns: 1_000, urgent_ns: 100 };
 
 fn entry(submitter: u64, task: u64, tokens: u32) -> Waiting {
     Waiting { kind: 0, tokens, rank: 1, submitter, task, deadline_ns: None, arrived_ns: 0 }

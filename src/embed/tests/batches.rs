@@ -218,7 +218,10 @@ async fn kept_rows_answer_texts_that_come_again_and_no_others() {
     assert_eq!(rows(first.vectors(vec![text(1, 3), text(2, 3)])).await.unwrap().len(), 2);
     assert_eq!(first.cached(), 0);
     let again = desk(&batcher, &model, caller(2, 2));
-    assert_eq!(rows(again.vectors(vec![text(2, 3), text(2, 4), text(1, 3)])).await, Ok(vec![vec![2.0, 3.0], vec![2.0, 4.0], vec![1.0, 3.0]]));
+    assert_eq!(
+        rows(again.vectors(vec![text(2, 3), text(2, 4), text(1, 3)])).await,
+        Ok(vec![vec![2.0, 3.0], vec![2.0, 4.0], vec![1.0, 3.0]])
+    );
     assert_eq!((again.cached(), batcher.stats().cached, batcher.stats().texts), (2, 2, 3));
     let reloaded = Desk::batched(&*INFO, Seat::new(&batcher, (Arc::clone(&model), INFO.info(), 1), caller(1, 1)));
     assert!(rows(reloaded.vectors(vec![text(1, 3)])).await.is_ok());

@@ -131,7 +131,8 @@ impl Inner {
     /// Errors: `Internal` when the system gives no threads.
     fn engine(&self) -> Result<&Engine, TaskError> {
         let start = || {
-            let refused = |error: rayon::ThreadPoolBuildError| TaskError::internal("could not start the batcher's threads", error.to_string());
+            let refused =
+                |error: rayon::ThreadPoolBuildError| TaskError::internal("could not start the batcher's threads", error.to_string());
             let batcher = Batcher::new(self.options.batcher(self.pool.thread_count())).map_err(refused)?;
             Ok(Engine { steps: StepPool::new(step_threads(&self.pool), "tallow-prepare")?, batcher: Arc::new(batcher) })
         };

@@ -12,10 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tallow_models::{Ability, Embedder, Encoder, Model, ModelError};
 
-use super::{
-    classify, embed, embed_sparse, embed_tokens, fill_mask, rerank, similarity, tag, tokens,
-    zero_shot,
-};
+use super::{classify, embed, embed_sparse, embed_tokens, fill_mask, rerank, similarity, tag, tokens, zero_shot};
 use crate::embed::{Desk, Seat};
 use crate::executor::operation::{operation_info, parse_request};
 use crate::shelf::{ModelSketch, Pinned, task_error};
