@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::VERSION;
 use super::exit::{CliError, Exit};
+use super::latency::{self, Latency};
 use super::local::{Local, spec};
 use super::session::Session;
 use crate::config::{Span, WorkerLayer};
@@ -71,6 +72,7 @@ pub(crate) fn run(args: &BenchArgs, session: &mut Session) -> Result<Exit, CliEr
     all.push(chunk(&local, time)?);
     all.push(top_k(&local, time)?);
     all.push(embed(&local, time)?);
+    let latencies = latency::measure(&local, time)?;
     let plan = local.worker().plan();
     if session.out.json() {
         let doors: Vec<Value> = all
@@ -78,7 +80,7 @@ pub(crate) fn run(args: &BenchArgs, session: &mut Session) -> Result<Exit, CliEr
             .map(|door| json!({ "door": door.door, "what": door.what, "unit": door.unit, "mean": door.mean(), "sd": door.deviation(), "rounds": door.rates }))
             .collect();
         let machine = json!({ "threads": plan.threads(), "cpus": plan.probe().cpus, "instructions": crate::worker::processor_features() });
-        session.out.json_pretty(&json!({ "version": VERSION.as_str(), "machine": machine, "doors": doors }))?;
+        session.out.json_pretty(&json!({ "version": VERSION.as_str(), "machine": machine, "doors": doors, "latencies": latencies.iter().map(Latency::json).collect::<Vec<_>>() }))?;
         return Ok(Exit::Ok);
     }
     session.out.line(&format!("tallow {}, {} compute threads", VERSION.as_str(), plan.threads().compute))?;
@@ -88,6 +90,13 @@ pub(crate) fn run(args: &BenchArgs, session: &mut Session) -> Result<Exit, CliEr
     for door in &all {
         let rate = format!("{} ± {}", rate_text(door.mean()), rate_text(door.deviation()));
         session.out.line(&format!("| {} | {} | {rate} | {} | {} |", door.door, door.what, door.unit, door.rates.len()))?;
+    }
+    session.out.line("")?;
+    session.out.line("| embed | p50 ms | p99 ms | tokens/s of all |")?;
+    session.out.line("| --- | ---: | ---: | ---: |")?;
+    for found in &latencies {
+        let ms = |share: f64| Some(found.quantile(share)).filter(|ms| ms.is_finite()).map_or_else(String::new, |ms| format!("{ms:.3}"));
+        session.out.line(&format!("| {} | {} | {} | {} |", found.what, ms(0.5), ms(0.99), rate_text(found.tokens_per_s)))?;
     }
     Ok(Exit::Ok)
 }

@@ -12,6 +12,7 @@ mod embed;
 mod exit;
 mod input;
 mod judge;
+mod latency;
 mod local;
 mod models;
 mod npy;

@@ -18,6 +18,10 @@ use crate::task::TaskError;
 
 /// Tasks that may be allowed to wait.
 const QUEUE_MAX: RangeInclusive<u64> = 1..=100_000_000;
+/// Tokens that one batch may be allowed to have.
+const BATCH_TOKENS: RangeInclusive<u64> = 16..=1 << 20;
+/// Bytes that kept results may be allowed to have.
+const CACHE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// Bytes that one body may be allowed to have.
 const BODY_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 30;
 /// Bytes of a host's name.
@@ -65,6 +69,19 @@ pub(super) fn threads(text: &str) -> Result<u32, String> {
 /// Tasks that may wait.
 pub(super) fn queue_max(text: &str) -> Result<u64, String> {
     whole(text, QUEUE_MAX)
+}
+
+/// Tokens of a batch.
+pub(super) fn batch_tokens(text: &str) -> Result<u32, String> {
+    let count = whole(text, BATCH_TOKENS)?;
+    u32::try_from(count).map_err(|error| error.to_string())
+}
+
+/// Bytes of kept results; whether the memory limit leaves room for them is seen at the start.
+pub(super) fn result_cache(text: &str) -> Result<ByteSize, String> {
+    let allowed = format!("allowed: 0, or {} to {}", format_bytes(*CACHE_BYTES.start()), format_bytes(*CACHE_BYTES.end()));
+    let size: ByteSize = text.parse().map_err(|error: ByteSizeError| format!("{}; {allowed}", error.reason))?;
+    if size.0 == 0 || CACHE_BYTES.contains(&size.0) { Ok(size) } else { Err(allowed) }
 }
 
 /// A model's name; whether it is there is seen when it is loaded.
@@ -184,6 +201,8 @@ pub(super) mod file {
         memory_limit: super::memory_limit => MemoryLimit,
         threads: super::threads => u32,
         queue_max: super::queue_max => u64,
+        batch_tokens: super::batch_tokens => u32,
+        result_cache: super::result_cache => ByteSize,
         model: super::model => String,
         listen: super::listen => SocketAddr,
         body_max: super::body_max => ByteSize,

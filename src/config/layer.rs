@@ -50,6 +50,14 @@ pub struct WorkerLayer {
     #[arg(long, env = "TALLOW_QUEUE_MAX", value_name = "N", value_parser = checks::queue_max, global = true)]
     #[serde(deserialize_with = "checks::file::queue_max")]
     pub queue_max: Option<u64>,
+    /// Most tokens of one batch, which each compute thread takes at once: smaller ones let a short text through sooner [default: 256, on a GPU 8192]
+    #[arg(long, env = "TALLOW_BATCH_TOKENS", value_name = "N", value_parser = checks::batch_tokens, global = true)]
+    #[serde(deserialize_with = "checks::file::batch_tokens")]
+    pub batch_tokens: Option<u32>,
+    /// Memory, within the limit, that keeps vectors and logits of encoders for texts that come again: 64MiB; 0 keeps none [default: 0]
+    #[arg(long, env = "TALLOW_RESULT_CACHE", value_name = "SIZE", value_parser = checks::result_cache, global = true)]
+    #[serde(deserialize_with = "checks::file::result_cache")]
+    pub result_cache: Option<ByteSize>,
     /// Default model: a name, `org/name[@revision]` or a directory [default: the built-in one]
     #[arg(long, env = "TALLOW_MODEL", value_name = "MODEL", value_parser = checks::model, global = true)]
     #[serde(deserialize_with = "checks::file::model")]

@@ -38,6 +38,10 @@ pub struct WorkerSettings {
     pub candle_threads: Option<usize>,
     /// Tasks that may wait; `None` = the manager's default.
     pub queue_max: Option<usize>,
+    /// Most tokens of a batch; `None` = as many as suit the device.
+    pub batch_tokens: Option<usize>,
+    /// Bytes that keep results of encoders for texts that come again; 0 = none.
+    pub result_cache_bytes: u64,
     /// Default model; `None` = the built-in one.
     pub model: Option<String>,
     /// Searched for models before the Hugging Face cache.
@@ -102,6 +106,8 @@ impl WorkerSettings {
             threads: first.threads.or(second.threads).map(|n| n as usize),
             candle_threads: ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"].iter().find_map(|name| env(name)?.to_str()?.parse().ok()),
             queue_max: first.queue_max.or(second.queue_max).map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            batch_tokens: first.batch_tokens.or(second.batch_tokens).map(|n| n as usize),
+            result_cache_bytes: first.result_cache.or(second.result_cache).map_or(0, |size| size.0),
             model: first.model.clone().or_else(|| second.model.clone()),
             models_dir: first.models_dir.clone().or_else(|| second.models_dir.clone()),
             offline: first.offline.or(second.offline).unwrap_or_else(hub_offline),

@@ -124,6 +124,9 @@ fn every_value_out_of_bounds_is_refused_with_its_line_and_what_is_allowed() {
         ("worker", "isa = \"sse9\"", "isa is sse9; unknown instruction set `sse9`; allowed: portable, neon, avx2, avx512, amx"),
         ("worker", "memory_limit = 1000", "memory_limit is 1000; allowed: 64"),
         ("worker", "memory_limit = \"0%\"", "memory_limit is 0%; a percentage"),
+        ("worker", "batch_tokens = 8", "batch_tokens is 8; allowed: 16 to 1048576"),
+        ("worker", "result_cache = 1000", "result_cache is 1000; allowed: 0, or 1"),
+        ("worker", "result_cache = \"much\"", "result_cache is much;"),
         ("worker", "model = \"\"", "model is empty; allowed: a model's name"),
         ("serve", "listen = \"localhost\"", "listen is localhost; allowed: an IP address and a port"),
         ("serve", "allowed_host = [\"good.example\", \"http://bad\"]", "allowed_host is http://bad; allowed: a host's name"),
@@ -137,7 +140,7 @@ fn every_value_out_of_bounds_is_refused_with_its_line_and_what_is_allowed() {
         let error = ConfigFile::parse(&format!("# one\n[{table}]\n\n{line}\n"), Path::new("tallow.toml")).expect_err(line);
         assert!(error.to_string().starts_with(&format!("tallow.toml:4: {said}")), "{line}: {error}");
     }
-    let file = "[worker]\nthreads = 1\nqueue_max = 1\nmemory_limit = \"64MiB\"\n[serve]\nlog = \"info,tallow=debug\"\nlisten = \"[::1]:0\"\n\
+    let file = "[worker]\nthreads = 1\nqueue_max = 1\nbatch_tokens = 16\nresult_cache = 0\nmemory_limit = \"64MiB\"\n[serve]\nlog = \"info,tallow=debug\"\nlisten = \"[::1]:0\"\n\
         allowed_host = [\"Worker.Example\", \"[fd00::1]\"]\nbody_max = 1024\n[client]\nurl = \"http://w:1/\"\n";
     let file = ConfigFile::parse(file, Path::new("c.toml")).expect("every value is at its bound");
     let serve = ServeSettings::resolve(&ServeLayer::default(), &file.serve);

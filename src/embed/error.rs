@@ -23,6 +23,12 @@ pub enum EmbedError {
         /// What was found and what is allowed.
         reason: String,
     },
+    /// The caller's deadline passed while its texts waited; none of those was computed.
+    #[error("the deadline passed before the texts were computed")]
+    Expired,
+    /// The threads that compute have ended.
+    #[error("the worker is stopping")]
+    Closed,
     /// No text is to blame: the model failed, or the work was stopped.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -1,19 +1,40 @@
-//! From texts to vectors with an embedder: prompts, long-input policy, shortening, normalisation. Speaks texts, sequences and rows; knows no task.
+//! From texts to answers of encoder models: prompts, long-input policy, batches over many callers, shortening, normalisation. Speaks texts, sequences and
+//! rows; knows no task.
 
+mod batch;
+mod batcher;
+mod cache;
+mod desk;
 mod error;
 mod pairs;
+mod run;
+mod shares;
+mod slices;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod work;
 
-use rayon::prelude::*;
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use tallow_models::pooling::normalize_rows;
-use tallow_models::{Embedder, ModelError, Sequence, StopCheck};
+use tallow_models::{ModelError, Sequence};
 
+pub use batch::{AGED_EVERY, BatchLimits, BatchQueue, Formed, RANKS, Waiting};
+pub use batcher::{Batcher, BatcherOptions};
+pub use desk::{Caller, Coming, Desk, Seat};
 pub use error::EmbedError;
 pub use pairs::{PairPlan, PairsDone, each_slice};
+use slices::slices;
+pub use slices::{SLICES_HELD, each_of};
+pub use stats::{BatchStats, Buckets, TOKEN_BOUNDS, WAIT_BOUNDS_US};
+pub use ticket::Stop;
+pub use work::{Answer, Answered, Ask, Computes, Input};
 
-/// Texts that are tokenised and computed together: bounds what is held between the steps.
-const SLICE_TEXTS: usize = 512;
+/// Texts of one call that are held in tokens at once.
+const HELD_TEXTS: usize = 512;
 
 /// What happens to a text with more tokens than the model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,37 +79,51 @@ pub struct Embedded {
     pub normalized: bool,
 }
 
-/// Embeds `texts`. Blocks; splits over the pool it is called on. `progress` hears the share of texts that are done.
+/// Embeds `texts`; slices are tokenised on the calling thread and the pool it belongs to while those before are computed. `progress` hears the share of
+/// texts that are done.
 ///
-/// Errors: `TooLong` and `Text` with the text's index; `Model` for everything else, a stop among it.
-pub fn embed_texts(
-    embedder: &dyn Embedder,
+/// Errors: `TooLong` and `Text` with the text's index; `Expired`, `Closed`; `Model` for everything else, a stop among it.
+pub async fn embed_texts(
+    desk: &Desk<'_>,
     texts: &[String],
     plan: &EmbedPlan,
-    (stop, progress): (StopCheck<'_>, &dyn Fn(f32)),
+    progress: &(dyn Fn(f32) + Sync),
 ) -> Result<Embedded, EmbedError> {
-    let full = embedder.info().dimensions;
+    let full = desk.embedder().info().dimensions;
     let dimensions = plan.dimensions.unwrap_or(full);
     if dimensions == 0 || dimensions > full {
         return Err(ModelError::input(format!("dimensions {dimensions}; the model gives 1 to {full}")).into());
     }
-    let normalized = plan.normalize || embedder.info().normalizes;
+    let normalized = plan.normalize || desk.embedder().info().normalizes;
     let mut done = Embedded { dimensions, normalized, vectors: Vec::with_capacity(texts.len() * dimensions), ..Embedded::default() };
-    for (slice_idx, slice) in texts.chunks(SLICE_TEXTS).enumerate() {
-        embed_slice(embedder, (slice_idx * SLICE_TEXTS, slice), plan, (stop, &mut done))?;
-        progress(done.token_counts.len() as f32 / texts.len() as f32);
+    let mut under_way: VecDeque<(Vec<Range<usize>>, Coming)> = VecDeque::with_capacity(SLICES_HELD);
+    let mut finished = 0;
+    for slice in slices(&texts.iter().map(String::len).collect::<Vec<_>>(), HELD_TEXTS) {
+        if under_way.len() + 1 >= SLICES_HELD
+            && let Some(slice) = under_way.pop_front()
+        {
+            finished += finish(desk, slice, &mut done).await?;
+            progress(finished as f32 / texts.len() as f32);
+        }
+        let (windows, windows_of) = windows(desk, (slice.start, &texts[slice]), plan, &mut done)?;
+        under_way.push_back((windows_of, desk.vectors(windows)));
+    }
+    while let Some(slice) = under_way.pop_front() {
+        finished += finish(desk, slice, &mut done).await?;
+        progress(finished as f32 / texts.len() as f32);
     }
     Ok(done)
 }
 
-fn embed_slice(
-    embedder: &dyn Embedder,
+/// Sequences within the model's limit, and which of them belong to each text.
+fn windows(
+    desk: &Desk<'_>,
     (first, texts): (usize, &[String]),
     plan: &EmbedPlan,
-    (stop, done): (StopCheck<'_>, &mut Embedded),
-) -> Result<(), EmbedError> {
-    let sequences = tokenize_texts(embedder, (first, texts), &plan.prompt, stop)?;
-    let limit = embedder.info().max_tokens.unwrap_or(usize::MAX);
+    done: &mut Embedded,
+) -> Result<(Vec<Sequence>, Vec<Range<usize>>), EmbedError> {
+    let limit = desk.embedder().info().max_tokens.unwrap_or(usize::MAX);
+    let sequences = tokenize_texts(desk, (first, texts), &plan.prompt)?;
     let mut windows: Vec<Sequence> = Vec::with_capacity(sequences.len());
     let mut windows_of = Vec::with_capacity(sequences.len());
     for (offset, sequence) in sequences.into_iter().enumerate() {
@@ -112,38 +147,41 @@ fn embed_slice(
         }
         windows_of.push(from..windows.len());
     }
-    let rows = embedder.embed(&windows, stop)?;
-    let full = embedder.info().dimensions;
     done.computed_tokens += windows.iter().map(Sequence::len).sum::<usize>();
-    for range in windows_of {
-        let weights: Vec<usize> = windows[range.clone()].iter().map(Sequence::text_tokens).collect();
-        let mut row = joined_row(&rows[range.start * full..range.end * full], &weights, full);
+    Ok((windows, windows_of))
+}
+
+/// Waits for a slice and puts its vectors behind the others; gives the number of its texts.
+async fn finish(desk: &Desk<'_>, (windows_of, coming): (Vec<Range<usize>>, Coming), done: &mut Embedded) -> Result<usize, EmbedError> {
+    let mut weights = Vec::new();
+    let mut rows: Vec<f32> = Vec::new();
+    for answered in coming.wait().await? {
+        weights.push(match &answered.input {
+            Input::Text(sequence) => sequence.text_tokens(),
+            Input::Pair(pair) => pair.len(),
+        });
+        rows.extend(answered.answer.row()?);
+    }
+    let full = desk.embedder().info().dimensions;
+    for range in &windows_of {
+        let mut row = joined_row(&rows[range.start * full..range.end * full], &weights[range.clone()], full);
         row.truncate(done.dimensions);
         if done.normalized {
             normalize_rows(&mut row, done.dimensions);
         }
         done.vectors.extend_from_slice(&row);
     }
-    Ok(())
+    Ok(windows_of.len())
 }
 
 /// Sequences of `texts` (uncut), in order. Errors: `Text` with the text's index counted from `first`, `Model` for a stop.
-pub fn tokenize_texts(
-    embedder: &dyn Embedder,
-    (first, texts): (usize, &[String]),
-    prompt: &str,
-    stop: StopCheck<'_>,
-) -> Result<Vec<Sequence>, EmbedError> {
-    texts
-        .par_iter()
-        .enumerate()
-        .map(|(offset, text)| {
-            if stop() {
-                return Err(ModelError::Stopped.into());
-            }
-            embedder.tokenize(prompt, text).map_err(at(first + offset))
-        })
-        .collect()
+pub fn tokenize_texts(desk: &Desk<'_>, (first, texts): (usize, &[String]), prompt: &str) -> Result<Vec<Sequence>, EmbedError> {
+    each_of(texts, |offset, text| {
+        if desk.is_stopped() {
+            return Err(ModelError::Stopped.into());
+        }
+        desk.embedder().tokenize(prompt, text).map_err(at(first + offset))
+    })
 }
 
 /// What is wrong with the text at `index`, told as its fault where it is one.

@@ -1,8 +1,12 @@
-//! Long texts, prompts and slices, on an embedder that counts letters.
+//! Long texts, prompts and slices, on an embedder that counts letters; and batches over many callers.
 
+mod batches;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tallow_models::{BuiltinEmbedder, EmbedderInfo};
+use futures_util::FutureExt as _;
+use tallow_models::{BuiltinEmbedder, Embedder, EmbedderInfo, StopCheck};
 
 use super::*;
 
@@ -45,9 +49,14 @@ fn plan(long_text: LongText) -> EmbedPlan {
     EmbedPlan { prompt: String::new(), long_text, dimensions: None, normalize: false }
 }
 
+/// Embeds without batches, which waits for nothing.
+fn at_once(model: &dyn Embedder, texts: &[String], plan: &EmbedPlan, progress: &(dyn Fn(f32) + Sync)) -> Result<Embedded, EmbedError> {
+    embed_texts(&Desk::direct(model, Arc::new(|| false)), texts, plan, progress).now_or_never().expect("it does not wait")
+}
+
 fn run(texts: &[&str], plan: &EmbedPlan) -> Result<Embedded, EmbedError> {
     let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-    embed_texts(&letters(), &texts, plan, (&|| false, &|_| {}))
+    at_once(&letters(), &texts, plan, &|_| {})
 }
 
 #[test]
@@ -82,7 +91,7 @@ fn the_tokens_that_are_told_are_those_that_the_model_saw() {
         for policy in [LongText::Truncate, LongText::Chunk] {
             let model = letters();
             let plan = EmbedPlan { prompt: prompt.into(), ..plan(policy) };
-            let done = embed_texts(&model, &texts, &plan, (&|| false, &|_| {})).unwrap();
+            let done = at_once(&model, &texts, &plan, &|_| {}).unwrap();
             assert_eq!(done.computed_tokens, model.computed.into_inner(), "{prompt:?}, {policy:?}");
             let whole: Vec<usize> = texts.iter().map(|text| text.len() + prompt.len() + 2).collect();
             assert_eq!(done.token_counts, whole, "{prompt:?}, {policy:?}");
@@ -93,13 +102,15 @@ fn the_tokens_that_are_told_are_those_that_the_model_saw() {
 #[test]
 fn slices_do_not_show_in_the_answer() {
     let model = BuiltinEmbedder::load().unwrap();
-    let texts: Vec<String> = (0..SLICE_TEXTS * 2 + 3).map(|n| format!("text number {n}")).collect();
-    let heard = std::cell::RefCell::new(Vec::new());
-    let progress = |share: f32| heard.borrow_mut().push(share);
+    let slice = HELD_TEXTS / SLICES_HELD;
+    let texts: Vec<String> = (0..slice * 2 + 3).map(|n| format!("text number {n}")).collect();
+    let heard = std::sync::Mutex::new(Vec::new());
+    let progress = |share: f32| heard.lock().unwrap().push(share);
     let plan = plan(LongText::Refuse);
-    let done = embed_texts(&model, &texts, &plan, (&|| false, &progress)).unwrap();
+    let done = at_once(&model, &texts, &plan, &progress).unwrap();
     assert_eq!(done.vectors.len(), texts.len() * done.dimensions);
-    assert_eq!((heard.borrow().len(), heard.borrow().last().copied()), (3, Some(1.0)));
-    let last = embed_texts(&model, &texts[texts.len() - 1..], &plan, (&|| false, &|_| {})).unwrap();
+    let heard = heard.into_inner().unwrap();
+    assert_eq!((heard.len(), heard.last().copied()), (3, Some(1.0)));
+    let last = at_once(&model, &texts[texts.len() - 1..], &plan, &|_| {}).unwrap();
     assert_eq!(last.vectors, done.vectors[done.vectors.len() - done.dimensions..]);
 }

@@ -95,6 +95,7 @@ async fn execute<E: TaskExecutor>(shared: &Shared<E>, start: Start, sink: &Arc<R
     let ctx = TaskContext::new(start.cancel.with_hold(hold), Arc::clone(sink) as Arc<dyn TaskSink>)
         .with_deadline(deadline)
         .with_attempt(attempt)
+        .with_submitter(Arc::clone(&body.submitter))
         .with_request(start.prepared.request);
     let work = AssertUnwindSafe(shared.executor.execute_with(task, &ctx)).catch_unwind();
     let overdue = async {

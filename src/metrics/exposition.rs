@@ -48,6 +48,18 @@ impl Exposition {
         self.sample(&format!("{name}_count"), &[label], histogram.count() as f64);
     }
 
+    /// The samples of a histogram without labels, given how many values are within each bound, `None` being all of them; the head comes before.
+    pub(super) fn buckets(&mut self, name: &str, buckets: impl Iterator<Item = (Option<f64>, u64)>, sum: f64) {
+        let mut all = 0;
+        for (bound, count) in buckets {
+            let bound = bound.map_or_else(|| "+Inf".into(), |bound| bound.to_string());
+            self.sample(&format!("{name}_bucket"), &[("le", &bound)], count as f64);
+            all = count;
+        }
+        self.sample(&format!("{name}_sum"), &[], sum);
+        self.sample(&format!("{name}_count"), &[], all as f64);
+    }
+
     /// What was written.
     pub(super) fn into_text(self) -> String {
         self.text

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::embed::{BatchStats, TOKEN_BOUNDS, WAIT_BOUNDS_US};
 use crate::manager::{Histogram, ManagerStats};
 use crate::resource::{Account, Budget};
 use exposition::Exposition;
@@ -71,12 +72,13 @@ impl Metrics {
 
     /// The text of `/metrics` (format 0.0.4).
     #[must_use]
-    pub fn render(&self, stats: &ManagerStats, budget: &Budget) -> String {
+    pub fn render(&self, stats: &ManagerStats, budget: &Budget, batches: &BatchStats) -> String {
         let mut text = Exposition::default();
         text.gauge("tallow_build_info", "the running version", &[(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]);
         tasks(&mut text, stats);
         queue(&mut text, stats);
         memory(&mut text, budget);
+        batching(&mut text, batches);
         let calls = self.calls.lock();
         text.head("tallow_http_requests_total", "counter", "answered calls of the API");
         for ((method, path, status), count) in &calls.counts {
@@ -160,6 +162,26 @@ fn queue(text: &mut Exposition, stats: &ManagerStats) {
     text.gauge("tallow_drain_rate", "tasks ended per second, recently", &[(&[], stats.drain_per_s)]);
     text.gauge("tallow_draining", "1 while new tasks are refused", &[(&[], f64::from(u8::from(stats.draining)))]);
     text.gauge("tallow_journal_failed", "1 when the journal has failed", &[(&[], f64::from(u8::from(stats.journal_failed)))]);
+}
+
+fn batching(text: &mut Exposition, stats: &BatchStats) {
+    text.counter("tallow_batch_texts_total", "texts that encoders computed", stats.texts);
+    text.counter("tallow_batch_tokens_computed_total", "tokens of these texts, special ones included", stats.tokens);
+    text.counter("tallow_batch_texts_cached_total", "texts whose result was kept from before", stats.cached);
+    text.counter(
+        "tallow_batch_texts_left_total",
+        "texts that left before they were computed: cancelled, or past their deadline",
+        stats.left,
+    );
+    text.head("tallow_batch_tokens", "histogram", "tokens of each batch");
+    let tokens = stats.batch_tokens.cumulative(&TOKEN_BOUNDS).into_iter().map(|(bound, count)| (bound.map(|bound| bound as f64), count));
+    text.buckets("tallow_batch_tokens", tokens, stats.batch_tokens.sum() as f64);
+    text.head("tallow_batch_wait_seconds", "histogram", "time that a text waited for its batch");
+    let waits = stats.wait_us.cumulative(&WAIT_BOUNDS_US).into_iter().map(|(bound, count)| (bound.map(|bound| bound as f64 / 1e6), count));
+    text.buckets("tallow_batch_wait_seconds", waits, stats.wait_us.sum() as f64 / 1e6);
+    text.gauge("tallow_batch_waiting_texts", "texts that wait for their batch", &[(&[], stats.waiting as f64)]);
+    text.gauge("tallow_batch_waiting_tokens", "tokens of these texts", &[(&[], stats.waiting_tokens as f64)]);
+    text.gauge("tallow_batch_cache_bytes", "bytes of kept results", &[(&[], stats.cache_bytes as f64)]);
 }
 
 /// A metric's name, its help and where it is read.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CALL_SERIES_MAX, Call, Metrics};
+use crate::embed::BatchStats;
 use crate::manager::TaskManager;
 use crate::resource::{Budget, BudgetLimits};
 use crate::task::{ExecutorCapabilities, Task, TaskError, TaskExecutor, TaskResult, TaskType};
@@ -24,7 +25,7 @@ impl TaskExecutor for Nothing {
 
 fn render(metrics: &Metrics) -> String {
     let budget = Budget::new(&BudgetLimits { host_bytes: 1 << 20, threads: 2, devices: [("cuda:0".to_owned(), 7)].into() });
-    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget)
+    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget, &BatchStats::default())
 }
 
 #[test]
@@ -61,11 +62,26 @@ fn tokens_and_documents_are_told_by_executor_operation_and_kind() {
     let work = crate::manager::throughput::Work { tasks: 1, documents: 3, prompt_tokens: 40, completion_tokens: 10 };
     throughput.count("inference", "generate", work, 0);
     stats.operations = throughput.stats(0);
-    let text = Metrics::new().render(&stats, &budget);
+    let text = Metrics::new().render(&stats, &budget, &BatchStats::default());
     for line in [
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="prompt"} 40"#,
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="completion"} 10"#,
         r#"tallow_documents_total{executor="inference",operation="generate"} 3"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn batches_are_told_by_size_and_wait() {
+    let text = render(&Metrics::new());
+    for line in [
+        "tallow_batch_texts_total 0",
+        r#"tallow_batch_tokens_bucket{le="256"} 0"#,
+        r#"tallow_batch_wait_seconds_bucket{le="0.0025"} 0"#,
+        r#"tallow_batch_wait_seconds_bucket{le="+Inf"} 0"#,
+        "tallow_batch_wait_seconds_count 0",
+        "tallow_batch_cache_bytes 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

@@ -96,7 +96,7 @@ impl ComputePool {
     }
 }
 
-fn start(thread_count: usize, name: &'static str) -> Result<rayon::ThreadPool, TaskError> {
+pub(super) fn start(thread_count: usize, name: &'static str) -> Result<rayon::ThreadPool, TaskError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(thread_count)
         .thread_name(move |index| format!("{name}-{index}"))

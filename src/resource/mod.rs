@@ -9,6 +9,7 @@ mod compute;
 mod device;
 mod ledger;
 mod probe;
+mod steps;
 mod threads;
 
 pub use budget::{Account, Budget, BudgetLimits, DeviceClassKey, Shortage, device_key};
@@ -17,6 +18,7 @@ pub use compute::{ComputePool, panic_error};
 pub use device::{ChosenDevice, DeviceChoice};
 pub use ledger::{Claim, Ledger};
 pub use probe::{HostCpus, HostMemory, HostProbe};
+pub use steps::StepPool;
 pub use threads::{POOL_THREADS_MAX, ThreadFlags, ThreadPlan};
 
 #[cfg(test)]

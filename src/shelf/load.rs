@@ -6,13 +6,16 @@ use std::time::Instant;
 use tallow_models::builtin::{self, BuiltinEmbedder};
 use tallow_models::device::{self, DeviceKind};
 use tallow_models::encoder::{Chosen, EncoderPlan, estimate_bytes};
+use tallow_models::heads::{HeadKind, VOCABULARY_WORK_BYTES};
 use tallow_models::source::resolve;
-use tallow_models::{Abilities, Ability, Embedder as _, EmbedderInfo, Encoder, Model, Precision, PrecisionChoice};
+use tallow_models::{Abilities, Ability, Embedder as _, Encoder, Model, Precision, PrecisionChoice};
 
 use super::ShelfOptions;
 use super::errors::{find_error, found_error, incomplete_error, task_error};
 use crate::task::{DeviceClass, ModelDemand, ResourceDemand, TaskError};
 
+/// Tokens that a static model has in work on one thread at once.
+const STATIC_TOKENS: u64 = 1024;
 /// Host bytes of a model whose weights lie on another device: its vocabulary.
 const VOCABULARY_BYTES: u64 = 32 << 20;
 
@@ -31,15 +34,48 @@ pub struct ModelSketch {
     pub label_count: usize,
     /// Entries of its vocabulary.
     pub vocabulary: usize,
-    /// Host memory it holds while it is loaded.
+    /// True for a model that computes a text at once, without batches.
+    pub is_static: bool,
+    /// Host memory it holds while it is loaded, with what its batches are computed in.
     pub host_bytes: u64,
-    /// Device memory it holds while it is loaded.
+    /// Device memory it holds while it is loaded, with what its batches are computed in.
     pub device_bytes: u64,
+}
+
+/// What is computed at once with one model: so much working memory is booked with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchRoom {
+    /// Batches that are computed at once.
+    pub threads: usize,
+    /// Most tokens of one that holds several texts.
+    pub tokens: u32,
+    /// A text with more tokens is computed alone.
+    pub long_tokens: u32,
+}
+
+impl BatchRoom {
+    /// Bytes in which the batches of a model are computed: on every thread the largest that others run beside, or one long text.
+    fn bytes(self, plan: &EncoderPlan) -> u64 {
+        let max_tokens = plan.max_tokens(None);
+        let longest = max_tokens as u64;
+        let beside = u64::from(self.tokens).max(longest.min(u64::from(self.long_tokens))).saturating_mul(self.threads as u64);
+        let tokens = plan.config.working_bytes_per_token(max_tokens).saturating_mul(beside.max(longest));
+        let vocabulary = match plan.head.kind {
+            HeadKind::Masked => {
+                // The scores of a text's tokens over all words, what stays of them, and their order.
+                let words = plan.config.vocab as u64 * 16;
+                VOCABULARY_WORK_BYTES.max(words).saturating_add(words)
+            }
+            _ => 0,
+        };
+        tokens.saturating_add(vocabulary.saturating_mul(self.threads as u64))
+    }
 }
 
 impl ModelSketch {
     /// A model that is loaded under `claimed`.
-    pub(super) fn of(info: &EmbedderInfo, claimed: &ResourceDemand) -> Self {
+    pub(super) fn of(model: &Model, claimed: &ResourceDemand) -> Self {
+        let info = model.info();
         let (host_bytes, device_bytes) = claimed.model.as_ref().map_or((0, 0), |model| (model.host_bytes, model.device_bytes));
         Self {
             dimensions: info.dimensions,
@@ -48,6 +84,7 @@ impl ModelSketch {
             abilities: info.abilities,
             label_count: info.labels.len(),
             vocabulary: info.vocabulary,
+            is_static: matches!(model, Model::Static(_)),
             host_bytes,
             device_bytes,
         }
@@ -61,9 +98,16 @@ impl ModelSketch {
             abilities: Abilities::default().with(Ability::Embed),
             label_count: 0,
             vocabulary: 0,
+            is_static: true,
             host_bytes: builtin::MEMORY_BYTES,
             device_bytes: 0,
         }
+    }
+
+    /// Bytes of a thread that computes a text at once.
+    #[must_use]
+    pub fn static_bytes(&self) -> u64 {
+        if self.is_static { self.working_bytes_per_token.saturating_mul(STATIC_TOKENS) } else { 0 }
     }
 
     /// A model that is planned to hold `bytes`: on the host, or on a device beside its vocabulary.
@@ -77,6 +121,7 @@ impl ModelSketch {
             abilities: plan.abilities(),
             label_count: plan.head.labels.len(),
             vocabulary: plan.config.vocab,
+            is_static: false,
             host_bytes,
             device_bytes,
         }
@@ -110,7 +155,10 @@ pub(super) fn find(name: &str, options: &ShelfOptions) -> Result<Found, TaskErro
     let found = resolve(name, source).map_err(|error| find_error(name, error, source))?;
     // Devices hold plain f32 tensors.
     let choice = if device == DeviceClass::Host { options.precision.choice } else { PrecisionChoice::Fixed(Precision::Exact) };
-    let priced = EncoderPlan::read(&found.folder).and_then(|plan| Ok(ModelSketch::of_plan(&plan, estimate_bytes(&plan, choice)?, device)));
+    let priced = EncoderPlan::read(&found.folder).and_then(|plan| {
+        let bytes = estimate_bytes(&plan, choice)?.saturating_add(options.room.bytes(&plan));
+        Ok(ModelSketch::of_plan(&plan, bytes, device))
+    });
     let sketch = priced.map_err(|error| incomplete_error(&found, error, source))?;
     Ok(Found { folder: Some(found.folder), sketch })
 }

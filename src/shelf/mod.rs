@@ -23,7 +23,7 @@ use tallow_models::{EmbedderInfo, Model, PrecisionPolicy};
 
 pub use choice::{Candidate, choose_evictions};
 pub use errors::{find_error, incomplete_error, task_error};
-pub use load::ModelSketch;
+pub use load::{BatchRoom, ModelSketch};
 pub use slot::Pinned;
 use slot::{Loaded, Pages, Pin, Slot};
 
@@ -42,6 +42,8 @@ pub struct ShelfOptions {
     pub device: DeviceClass,
     /// What encoders compute with on the host.
     pub precision: PrecisionPolicy,
+    /// What is computed at once with each of them.
+    pub room: BatchRoom,
     /// The bound that models and tasks of the executor hold together, if it declares one.
     pub share: Option<MemoryShare>,
 }
@@ -60,6 +62,8 @@ struct Inner {
     ledger: Ledger,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     uses: AtomicU64,
+    /// Loads that were made.
+    loads: AtomicU64,
 }
 
 /// A loaded model as listings show it.
@@ -103,7 +107,15 @@ impl Shelf {
     /// An empty shelf that loads on `pool` and books in `ledger`.
     #[must_use]
     pub fn new(pool: ComputePool, ledger: Ledger, options: ShelfOptions) -> Self {
-        let inner = Inner { owner: rand::random(), options, pool, ledger, slots: Mutex::default(), uses: AtomicU64::new(0) };
+        let inner = Inner {
+            owner: rand::random(),
+            options,
+            pool,
+            ledger,
+            slots: Mutex::default(),
+            uses: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -131,7 +143,7 @@ impl Shelf {
         }
     }
 
-    async fn model_of(&self, name: &str, pin: &Pin, priced: Option<&ModelDemand>) -> Result<Arc<Model>, TaskError> {
+    async fn model_of(&self, name: &str, pin: &Pin, priced: Option<&ModelDemand>) -> Result<(Arc<Model>, u64), TaskError> {
         let failures = match pin.look(None) {
             Ok(model) => return Ok(model),
             Err(failures) => failures.count,
@@ -154,8 +166,9 @@ impl Shelf {
         // The load owns its place and its turn from here on: whoever waits for it may go.
         let load = move || {
             let _turn = turn;
-            let outcome =
-                load::load(&name, &found, &shelf.inner.options).map(|model| Loaded { model: Arc::new(model), _pages: Pages, claim });
+            let outcome = load::load(&name, &found, &shelf.inner.options);
+            let number = shelf.inner.loads.fetch_add(1, Ordering::Relaxed);
+            let outcome = outcome.map(|model| Loaded { model: Arc::new(model), load: number, _pages: Pages, claim });
             // What reading and packing took beside the model.
             tallow_models::give_back_memory();
             let answer = loading.store(outcome);
@@ -169,7 +182,7 @@ impl Shelf {
     pub fn sketch(&self, name: &str) -> Result<ModelSketch, TaskError> {
         let loaded = {
             let slots = self.inner.slots.lock();
-            slots.get(name).and_then(|slot| slot.with(|loaded| ModelSketch::of(loaded.model.info(), loaded.claim.demand())))
+            slots.get(name).and_then(|slot| slot.with(|loaded| ModelSketch::of(&loaded.model, loaded.claim.demand())))
         };
         match loaded {
             Some(sketch) => Ok(sketch),

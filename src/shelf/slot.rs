@@ -13,6 +13,8 @@ use crate::task::TaskError;
 /// A model with its claim; its memory goes before the claim does.
 pub(super) struct Loaded {
     pub(super) model: Arc<Model>,
+    /// A number that no other load on the shelf has.
+    pub(super) load: u64,
     pub(super) _pages: Pages,
     pub(super) claim: Claim,
 }
@@ -82,11 +84,11 @@ impl Slot {
 pub(super) struct Pin(Arc<Slot>);
 
 impl Pin {
-    /// The model, or the loads that failed.
-    pub(super) fn look(&self, before: Option<u64>) -> Result<Arc<Model>, Failures> {
+    /// The model and the number of its load, or the loads that failed.
+    pub(super) fn look(&self, before: Option<u64>) -> Result<(Arc<Model>, u64), Failures> {
         let state = self.0.state.lock();
         match &state.loaded {
-            Some(loaded) => Ok(Arc::clone(&loaded.model)),
+            Some(loaded) => Ok((Arc::clone(&loaded.model), loaded.load)),
             None => {
                 let since = before.filter(|before| state.failures > *before).and_then(|_| state.error.clone());
                 Err(Failures { count: state.failures, since })
@@ -101,13 +103,13 @@ impl Pin {
     }
 
     /// Keeps what a load came to, for everybody who waits.
-    pub(super) fn store(&self, outcome: Result<Loaded, TaskError>) -> Result<Arc<Model>, TaskError> {
+    pub(super) fn store(&self, outcome: Result<Loaded, TaskError>) -> Result<(Arc<Model>, u64), TaskError> {
         let mut state = self.0.state.lock();
         match outcome {
             Ok(loaded) => {
-                let model = Arc::clone(&loaded.model);
+                let kept = (Arc::clone(&loaded.model), loaded.load);
                 state.loaded = Some(loaded);
-                Ok(model)
+                Ok(kept)
             }
             Err(error) => {
                 state.failures += 1;
@@ -142,12 +144,19 @@ impl Drop for Pin {
 pub struct Pinned {
     // Goes before the pin: what is unpinned may be counted as gone.
     model: Arc<Model>,
+    load: u64,
     _pin: Pin,
 }
 
 impl Pinned {
-    pub(super) fn new(pin: Pin, model: Arc<Model>) -> Self {
-        Self { model, _pin: pin }
+    pub(super) fn new(pin: Pin, (model, load): (Arc<Model>, u64)) -> Self {
+        Self { model, load, _pin: pin }
+    }
+
+    /// A number that no other load on its shelf has: after the model was unloaded and loaded again it is another one.
+    #[must_use]
+    pub fn load(&self) -> u64 {
+        self.load
     }
 
     /// The model with all that it offers.
@@ -160,5 +169,11 @@ impl Pinned {
     #[must_use]
     pub fn embedder(&self) -> &dyn Embedder {
         self.model.embedder()
+    }
+}
+
+impl AsRef<Model> for Pinned {
+    fn as_ref(&self) -> &Model {
+        &self.model
     }
 }

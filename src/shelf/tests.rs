@@ -15,8 +15,13 @@ fn fixtures() -> std::path::PathBuf {
 fn shelf_with(host_bytes: u64) -> (Shelf, Ledger) {
     let ledger = Ledger::new(&BudgetLimits { host_bytes, threads: 2, devices: BTreeMap::default() });
     let source = SourceOptions { model_dirs: vec![fixtures()], ..SourceOptions::default() };
-    let options =
-        ShelfOptions { source, device: DeviceClass::Host, precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact), share: None };
+    let options = ShelfOptions {
+        source,
+        device: DeviceClass::Host,
+        precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact),
+        room: BatchRoom::default(),
+        share: None,
+    };
     (Shelf::new(ComputePool::new(2).unwrap(), ledger.clone(), options), ledger)
 }
 
@@ -193,6 +198,7 @@ async fn a_missing_model_is_explained_to_the_one_who_asks() {
             source,
             device: DeviceClass::Host,
             precision: PrecisionPolicy::fixed(tallow_models::Precision::Exact),
+            room: BatchRoom::default(),
             share: None,
         };
         let shelf = Shelf::new(ComputePool::new(1).unwrap(), ledger, options);

@@ -91,6 +91,7 @@ pub struct TaskContext {
     deadline: Option<Instant>,
     attempt: u32,
     request: Option<Arc<dyn Any + Send + Sync>>,
+    submitter: Arc<str>,
     sink: Arc<dyn TaskSink>,
 }
 
@@ -98,7 +99,7 @@ impl TaskContext {
     /// A context for one run.
     #[must_use]
     pub fn new(cancel: CancelHandle, sink: Arc<dyn TaskSink>) -> Self {
-        Self { cancel, deadline: None, attempt: 1, request: None, sink }
+        Self { cancel, deadline: None, attempt: 1, request: None, submitter: "".into(), sink }
     }
 
     /// The same context with a deadline; whoever owns the run cancels it when that passes.
@@ -120,6 +121,19 @@ impl TaskContext {
     pub fn with_request(mut self, request: Option<Arc<dyn Any + Send + Sync>>) -> Self {
         self.request = request;
         self
+    }
+
+    /// The same context for a task of `submitter`.
+    #[must_use]
+    pub fn with_submitter(mut self, submitter: Arc<str>) -> Self {
+        self.submitter = submitter;
+        self
+    }
+
+    /// Who submitted the task, for executors that share what they have between submitters; empty outside a manager.
+    #[must_use]
+    pub fn submitter(&self) -> &str {
+        &self.submitter
     }
 
     /// The way to notice that the work is no longer wanted.

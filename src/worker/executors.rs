@@ -27,7 +27,8 @@ pub(super) fn registry(
     let max_memory_mb = memory_mb(ledger);
     let text = TextProcessingExecutor::with_options(pool.clone(), TextOptions { tokenizers: Some(tokenizers), max_memory_mb });
     let precision = precision_policy(plan.settings());
-    let options = InferenceOptions { source, default_model, device: device.device, precision, max_memory_mb };
+    let (batch_tokens, cache_bytes) = (plan.settings().batch_tokens, plan.memory_split().cache_bytes);
+    let options = InferenceOptions { source, default_model, device: device.device, precision, max_memory_mb, batch_tokens, cache_bytes };
     let registry = Arc::new(ExecutorRegistry::new());
     registry.register("text", text)?;
     registry.register("vector", VectorComputationExecutor::with_memory(pool.clone(), max_memory_mb))?;

@@ -30,13 +30,15 @@ pub struct MemorySplit {
     pub event_bytes: u64,
     /// Bodies of calls under way.
     pub body_bytes: u64,
+    /// Results of encoders that are kept for texts that come again.
+    pub cache_bytes: u64,
 }
 
 impl MemorySplit {
-    /// Divides the limit: an eighth for payloads, a sixteenth each for copies, parked and retained results and bodies, a sixty-fourth for events, each
+    /// Divides the limit with `cache_bytes` for kept results, which are no more than [`MemorySplit::cache_bytes_max`]: an eighth for payloads, a sixteenth each for copies, parked and retained results and bodies, a sixty-fourth for events, each
     /// with a bound; the rest, three fifths and more, for tasks and models.
     #[must_use]
-    pub fn of(limit_bytes: u64) -> Self {
+    pub fn of(limit_bytes: u64, cache_bytes: u64) -> Self {
         let share = |parts: u64, most: u64| (limit_bytes / PARTS * parts).min(most);
         let graph_bytes = share(4, HELD_BYTES_MAX);
         let mut split = Self {
@@ -47,15 +49,28 @@ impl MemorySplit {
             retained_bytes: share(4, HELD_BYTES_MAX),
             event_bytes: share(1, EVENT_BYTES_MAX),
             body_bytes: share(4, BODY_BYTES_MAX),
+            cache_bytes: cache_bytes.min(Self::cache_bytes_max(limit_bytes)),
         };
         split.tasks_bytes = limit_bytes - split.held_bytes();
         split
     }
 
+    /// The most that may be set aside for kept results: a quarter of the limit, so that tasks and models keep more than a third.
+    #[must_use]
+    pub fn cache_bytes_max(limit_bytes: u64) -> u64 {
+        limit_bytes / 4
+    }
+
     /// What may be held beside running tasks and loaded models.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.payload_bytes + self.copied_bytes + self.parked_bytes + self.retained_bytes + self.event_bytes + self.body_bytes
+        self.payload_bytes
+            + self.copied_bytes
+            + self.parked_bytes
+            + self.retained_bytes
+            + self.event_bytes
+            + self.body_bytes
+            + self.cache_bytes
     }
 
     /// The most that one task may take from others by reference: the first may always take its values.

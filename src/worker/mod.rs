@@ -27,10 +27,12 @@ use std::sync::Arc;
 use tallow_kernels::device::DeviceSurvey;
 
 use crate::config::WorkerSettings;
+use crate::embed::BatchStats;
 use crate::executor::ExecutorRegistry;
 use crate::executor::inference::ModelInferenceExecutor;
 use crate::manager::{ManagerOptions, TaskManager};
 use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Ledger, MemoryLimit, device_key};
+use crate::shelf::Unload;
 use crate::task::{TaskError, TaskExecutor};
 
 pub use executors::{model_source, precision_policy, processor_features};
@@ -148,6 +150,18 @@ impl Worker {
         let model = self.inference.default_model();
         self.inference.preload(model).await?;
         Ok(model)
+    }
+
+    /// What the batcher of encoders has done and what it holds.
+    #[must_use]
+    pub fn batch_stats(&self) -> BatchStats {
+        self.inference.batch_stats()
+    }
+
+    /// Unloads a model that no task uses.
+    #[must_use]
+    pub fn unload(&self, model: &str) -> Unload {
+        self.inference.unload(model)
     }
 
     /// What the worker was started with, and why.

@@ -5,7 +5,7 @@ use tallow_kernels::threads::{CandleThreadsError, set_candle_threads};
 
 use super::MemorySplit;
 use crate::config::WorkerSettings;
-use crate::resource::{HostProbe, ResolvedMemoryLimit, ThreadFlags, ThreadPlan};
+use crate::resource::{HostProbe, ResolvedMemoryLimit, ThreadFlags, ThreadPlan, format_bytes};
 use crate::task::TaskError;
 
 /// Sizes for one worker, with the reasons for them.
@@ -20,7 +20,8 @@ pub struct WorkerPlan {
 impl WorkerPlan {
     /// Plans for this host. Blocks for some reads of `/proc` and `/sys`.
     ///
-    /// Errors: `InvalidPayload` for a memory limit above what the process may use or too small to work with, or a thread count out of bounds.
+    /// Errors: `InvalidPayload` for a memory limit above what the process may use or too small to work with, a thread count out of bounds, or more kept
+    /// results than the memory limit leaves room for.
     /// `DeviceUnavailable` for instructions that the processor lacks, or for others than the process already computes with.
     pub fn make(settings: &WorkerSettings) -> Result<Self, TaskError> {
         use_instructions(settings)?;
@@ -28,6 +29,12 @@ impl WorkerPlan {
         let flags = ThreadFlags { compute: settings.threads, candle: settings.candle_threads, runtime: None };
         let threads = ThreadPlan::new(&probe.cpus, flags)?;
         let memory = settings.memory_limit.resolve(&probe.memory).map_err(|error| TaskError::invalid("memory_limit", error.to_string()))?;
+        let cache_bytes_max = MemorySplit::cache_bytes_max(memory.bytes);
+        if settings.result_cache_bytes > cache_bytes_max {
+            let (found, limit) = (format_bytes(settings.result_cache_bytes), format_bytes(memory.bytes));
+            let reason = format!("found {found}; the memory limit of {limit} leaves {} for it", format_bytes(cache_bytes_max));
+            return Err(TaskError::invalid("result_cache", reason));
+        }
         Ok(Self { settings: settings.clone(), probe, threads, memory })
     }
 
@@ -73,7 +80,7 @@ impl WorkerPlan {
     /// What of it tasks and models get, and what is kept for payloads, results, events and bodies.
     #[must_use]
     pub fn memory_split(&self) -> MemorySplit {
-        MemorySplit::of(self.memory.bytes)
+        MemorySplit::of(self.memory.bytes, self.settings.result_cache_bytes)
     }
 }
 

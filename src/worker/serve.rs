@@ -79,8 +79,8 @@ impl Worker {
         options.limits.body_bytes_max = usize::try_from(settings.body_bytes_max.min(body_bytes)).unwrap_or(usize::MAX);
         options.limits.body_bytes_total_max = usize::try_from(body_bytes).unwrap_or(usize::MAX);
         let metrics = Arc::new(Metrics::new());
-        let (counted, manager) = (Arc::clone(&metrics), Arc::clone(self.manager()));
-        options.metrics = Arc::new(move || counted.render(&manager.stats(), &manager.ledger().snapshot()));
+        let (counted, manager, inference) = (Arc::clone(&metrics), Arc::clone(self.manager()), self.inference.clone());
+        options.metrics = Arc::new(move || counted.render(&manager.stats(), &manager.ledger().snapshot(), &inference.batch_stats()));
         options.observe = Arc::new(move |call| {
             metrics.observe(Call { method: call.method, path: call.path, status: call.status, elapsed: call.elapsed });
         });

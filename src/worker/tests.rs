@@ -38,6 +38,13 @@ fn what_cannot_be_had_is_refused_at_the_start() {
     assert!(Worker::builder().memory_limit("lots").is_err());
     let refused = Worker::builder().memory_limit("1MiB").expect("a size").start().err();
     assert!(matches!(refused, Some(TaskError::InvalidPayload { .. })), "{refused:?}");
+    let settings = crate::config::WorkerSettings {
+        memory_limit: "1GiB".parse().expect("a size"),
+        result_cache_bytes: 300 << 20,
+        ..crate::config::WorkerSettings::default()
+    };
+    let refused = Worker::builder().settings(settings).start().err().expect("more than a quarter").to_string();
+    assert!(refused.contains("result_cache") && refused.contains("256.0 MiB for it"), "{refused}");
     let refused = Worker::builder().precision("fp8").expect_err("no such precision").to_string();
     assert!(refused.contains("found `fp8`; allowed: auto, exact, bf16, int8"), "{refused}");
     let settings = crate::config::WorkerSettings { isa: Some("sse9".into()), ..crate::config::WorkerSettings::default() };
@@ -81,11 +88,23 @@ async fn the_default_model_is_listed_once_it_is_loaded() {
 #[test]
 fn everything_that_can_be_held_adds_up_to_the_memory_limit() {
     for limit in [64 << 20, 100_000_007, 512 << 20, 3 << 30, 16 << 30, 1 << 40] {
-        let MemorySplit { tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes } =
-            MemorySplit::of(limit);
-        let all = [tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes];
-        assert_eq!(all.iter().sum::<u64>(), limit);
-        assert!(all.iter().all(|bytes| *bytes > 0) && tasks_bytes >= limit * 3 / 5, "{limit}: {all:?}");
+        for cache in [0, 1 << 20, MemorySplit::cache_bytes_max(limit), u64::MAX] {
+            let MemorySplit {
+                tasks_bytes,
+                payload_bytes,
+                copied_bytes,
+                parked_bytes,
+                retained_bytes,
+                event_bytes,
+                body_bytes,
+                cache_bytes,
+            } = MemorySplit::of(limit, cache);
+            let all = [tasks_bytes, payload_bytes, copied_bytes, parked_bytes, retained_bytes, event_bytes, body_bytes];
+            assert_eq!(all.iter().sum::<u64>() + cache_bytes, limit);
+            assert_eq!(cache_bytes, cache.min(limit / 4));
+            let least = if cache == 0 { limit * 3 / 5 } else { limit / 3 };
+            assert!(all.iter().all(|bytes| *bytes > 0) && tasks_bytes >= least, "{limit}: {all:?}");
+        }
     }
 }
 
@@ -94,7 +113,7 @@ async fn every_bound_of_a_worker_is_its_share_and_what_is_advertised_agrees() {
     use crate::task::TaskExecutor as _;
     let worker = worker();
     let split = worker.plan().memory_split();
-    assert_eq!(split, MemorySplit::of(512 << 20));
+    assert_eq!(split, MemorySplit::of(512 << 20, 0));
     let options = super::manager_options(&worker.plan, worker.manager().ledger().clone(), worker.inference.clone());
     assert_eq!(
         [options.open_bytes_max, options.graph_bytes_max, options.retained_bytes_max, options.event_bytes_max],

@@ -139,4 +139,11 @@ fn bench_measures_every_door() {
     let doors: Vec<&str> = bench["doors"].as_array().expect("doors").iter().filter_map(|door| door["door"].as_str()).collect();
     assert_eq!(doors, ["manager", "text", "vector", "embed"]);
     assert!(bench["doors"].as_array().expect("doors").iter().all(|door| door["mean"].as_f64() > Some(0.0)), "{bench}");
+    let latencies = bench["latencies"].as_array().expect("latencies");
+    assert_eq!(latencies.len(), 3, "alone, load, beside the load");
+    for measured in [&latencies[0], &latencies[2]] {
+        let (p50, p99) = (measured["p50_ms"].as_f64(), measured["p99_ms"].as_f64());
+        assert!(p50 > Some(0.0) && p99 >= p50, "{measured}");
+    }
+    assert!(latencies.iter().all(|measured| measured["tokens_per_s"].as_f64() > Some(0.0)), "{bench}");
 }

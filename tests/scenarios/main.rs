@@ -3,6 +3,7 @@
 //! Each file is one promise. Scenarios that measure time or memory run alone ([`support::alone`]); the others share the machine.
 
 mod bad_inputs;
+mod batches;
 mod deadlines;
 mod fairness;
 mod faults;

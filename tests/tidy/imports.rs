@@ -30,7 +30,7 @@ pub(crate) const PARTS: [Part; 18] = [
     part("shelf", 5, &["task", "resource", "embed", "tallow_models"]),
     part("executor", 6, &["task", "resource", "embed", "shelf", "tallow_kernels", "tallow_models"]),
     part("http", 8, &["task", "manager", "resource", "security"]),
-    part("metrics", 8, &["task", "manager", "resource"]),
+    part("metrics", 8, &["task", "manager", "resource", "embed"]),
     part("config", 9, &["task", "resource", "security", "tallow_kernels", "tallow_models"]),
     part(
         "worker",
@@ -41,6 +41,7 @@ pub(crate) const PARTS: [Part; 18] = [
             "resource",
             "security",
             "journal",
+            "embed",
             "shelf",
             "executor",
             "http",

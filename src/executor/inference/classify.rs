@@ -7,6 +7,7 @@ use tallow_models::text::TextPair;
 
 use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
+use crate::embed::{Answer, Ask};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{ClassifyRequest, ClassifyResult, LabelScore};
@@ -50,7 +51,7 @@ impl InferenceOperation for Classify {
         Ok(bytes.saturating_add((count as u64).saturating_mul(labels).saturating_mul(ENTRY_BYTES)))
     }
 
-    fn run(request: &ClassifyRequest, scope: &mut InferenceScope<'_>) -> Result<ClassifyResult, TaskError> {
+    async fn run(request: &ClassifyRequest, scope: &mut InferenceScope<'_>) -> Result<ClassifyResult, TaskError> {
         let encoder = scope.encoder(Ability::Classify)?;
         let rule = if request.raw_scores { ScoreRule::Raw } else { encoder.score_rule() };
         let pairs = match &request.text_pairs {
@@ -62,15 +63,15 @@ impl InferenceOperation for Classify {
         };
         let run = HeadRun {
             cut: cut(request.long_input, request.pair_truncation),
-            slice_texts: SLICE_TEXTS,
-            ..HeadRun::over_texts(encoder, request.long_input, "classifying")
+            held_texts: SLICE_TEXTS,
+            ..HeadRun::over_texts((encoder, Ask::SequenceLogits), request.long_input, "classifying")
         };
         let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(pairs.len());
-        let usage = run.each(&pairs, scope, |_, tokens, stop| {
-            let logits = encoder.sequence_logits(tokens, stop)?;
-            items.extend(logits.iter().map(|row| best_first(encoder.labels(), &rule.apply(row), request.top_k)));
+        let scored = |_, _, answer: Answer| {
+            items.push(best_first(encoder.labels(), &rule.apply(&answer.row()?), request.top_k));
             Ok(())
-        })?;
+        };
+        let usage = run.each(&pairs, scope, scored).await?;
         scope.metadata.insert("activation".into(), json!(rule.name()));
         Ok(ClassifyResult { model: scope.model.info().name.clone(), items, usage })
     }

@@ -59,7 +59,7 @@ impl InferenceOperation for Embed {
             .saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
-    fn run(request: &EmbedRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedResult, TaskError> {
+    async fn run(request: &EmbedRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedResult, TaskError> {
         let info = scope.embedder.info();
         check_trained(request, info)?;
         let (prompt, prompt_name) = chosen_prompt(request, info)?;
@@ -67,7 +67,7 @@ impl InferenceOperation for Embed {
         let plan = EmbedPlan { prompt, long_text, dimensions: request.dimensions, normalize: request.normalize };
         let document_count = request.texts.0.len();
         let run = EmbedRun { texts: &request.texts.0, fields: &[("texts", document_count)], document_count, plan, prompt_name };
-        let done = run.embed(scope)?;
+        let done = run.embed(scope).await?;
         let encoded = encode(&done, request.encoding)?;
         let (embeddings, scales) = match encoded {
             Encoded::Json { embeddings, scales } => (Some(embeddings), scales),
@@ -156,11 +156,10 @@ impl<'a> EmbedRun<'a> {
     }
 
     /// The vectors; what was done goes into the metadata. Errors: those of the texts, told at their place in the request; a cancel's cause.
-    pub(super) fn embed(self, scope: &mut InferenceScope<'_>) -> Result<Embedded, TaskError> {
-        let (cancel, sink) = (scope.cancel, scope.sink);
+    pub(super) async fn embed(self, scope: &mut InferenceScope<'_>) -> Result<Embedded, TaskError> {
+        let sink = scope.sink;
         let progress = |share: f32| sink.progress(share, "embedding");
-        let stop = || cancel.is_cancelled();
-        let done = embed_texts(scope.embedder, self.texts, &self.plan, (&stop, &progress));
+        let done = embed_texts(&scope.desk, self.texts, &self.plan, &progress).await;
         let done = done.map_err(|error| text_error(scope, error, |idx| self.place(idx)))?;
         self.describe(scope, &done);
         sink.worked(WorkUnit::Documents, self.document_count as u64);

@@ -1,10 +1,10 @@
 //! `embed_sparse`: weights of vocabulary entries (SPLADE).
 
 use tallow_models::Ability;
-use tallow_models::heads::VOCABULARY_WORK_BYTES;
 
 use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
+use crate::embed::{Answer, Ask};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{EmbedSparseRequest, EmbedSparseResult, TokenWeight};
@@ -19,6 +19,7 @@ impl InferenceOperation for EmbedSparse {
     type Output = EmbedSparseResult;
     const NAME: &'static str = "embed_sparse";
     const SUMMARY: &'static str = "Turns texts into sparse vectors over the model's vocabulary, as SPLADE does.";
+    const MAY_BE_BRIEF: bool = false;
 
     fn model(request: &EmbedSparseRequest) -> Option<&str> {
         request.model.as_deref()
@@ -28,9 +29,8 @@ impl InferenceOperation for EmbedSparse {
         Some(Ability::EmbedSparse)
     }
 
-    fn thread_bytes(request: &EmbedSparseRequest, model: &ModelSketch) -> u64 {
-        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16).saturating_add(model.vocabulary as u64 * 16);
-        vocabulary.saturating_add(library_bytes(&request.texts.0))
+    fn thread_bytes(request: &EmbedSparseRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
     }
 
     fn check(request: &EmbedSparseRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -44,19 +44,19 @@ impl InferenceOperation for EmbedSparse {
         Ok(answer.saturating_add(slice).saturating_add(token_bytes(&request.texts, model, SLICE_TOKEN_TEXTS)))
     }
 
-    fn run(request: &EmbedSparseRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedSparseResult, TaskError> {
+    async fn run(request: &EmbedSparseRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedSparseResult, TaskError> {
         let encoder = scope.encoder(Ability::EmbedSparse)?;
-        let run = HeadRun::over_texts(encoder, request.long_input, "embedding");
+        let run = HeadRun::over_texts((encoder, Ask::Sparse), request.long_input, "embedding");
         let weigh = |(index, value): (u32, f32)| TokenWeight { index, token: encoder.tokenizer().token(index).unwrap_or_default(), value };
         let mut items: Vec<Vec<TokenWeight>> = Vec::with_capacity(request.texts.0.len());
-        let usage = run.each(&singles(&request.texts), scope, |_, tokens, stop| {
-            for mut weights in encoder.sparse(tokens, stop)? {
-                weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                weights.truncate(request.top_n.unwrap_or(usize::MAX));
-                items.push(weights.into_iter().map(weigh).collect());
-            }
+        let heaviest = |_, _, answer: Answer| {
+            let mut weights = answer.weights()?;
+            weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            weights.truncate(request.top_n.unwrap_or(usize::MAX));
+            items.push(weights.into_iter().map(weigh).collect());
             Ok(())
-        })?;
+        };
+        let usage = run.each(&singles(&request.texts), scope, heaviest).await?;
         let info = scope.model.info();
         Ok(EmbedSparseResult { model: info.name.clone(), dimensions: info.vocabulary, items, usage })
     }

@@ -8,7 +8,7 @@ use tallow_models::{Ability, Encoder};
 use super::encode::{Encoded, encode};
 use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::Embedded;
+use crate::embed::{Answer, Ask, Embedded};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{EmbedTokensRequest, EmbedTokensResult, TokenVectors, VectorEncoding};
@@ -20,6 +20,7 @@ impl InferenceOperation for EmbedTokens {
     type Output = EmbedTokensResult;
     const NAME: &'static str = "embed_tokens";
     const SUMMARY: &'static str = "Turns every token of texts into a vector, with its place in the text.";
+    const MAY_BE_BRIEF: bool = false;
 
     fn model(request: &EmbedTokensRequest) -> Option<&str> {
         request.model.as_deref()
@@ -46,18 +47,18 @@ impl InferenceOperation for EmbedTokens {
         Ok(answer.saturating_add(token_bytes(&request.texts, model, SLICE_TOKEN_TEXTS)))
     }
 
-    fn run(request: &EmbedTokensRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedTokensResult, TaskError> {
+    async fn run(request: &EmbedTokensRequest, scope: &mut InferenceScope<'_>) -> Result<EmbedTokensResult, TaskError> {
         let encoder = scope.encoder(Ability::EmbedTokens)?;
-        let run = HeadRun::over_texts(encoder, request.long_input, "embedding");
+        let run = HeadRun::over_texts((encoder, Ask::TokenVectors), request.long_input, "embedding");
         let mut all = Embedded::default();
         let mut items: Vec<TokenVectors> = Vec::with_capacity(request.texts.0.len());
-        let usage = run.each(&singles(&request.texts), scope, |_, tokens, stop| {
-            for (sequence, rows) in tokens.iter().zip(encoder.token_vectors(tokens, stop)?) {
-                all.dimensions = all.dimensions.max(rows.width);
-                items.push(kept(encoder, sequence, (&rows, request.skip_special_tokens, &mut all.vectors)));
-            }
+        let vectors = |_, tokens: PairTokens, answer: Answer| {
+            let rows = answer.rows()?;
+            all.dimensions = all.dimensions.max(rows.width);
+            items.push(kept(encoder, &tokens, (&rows, request.skip_special_tokens, &mut all.vectors)));
             Ok(())
-        })?;
+        };
+        let usage = run.each(&singles(&request.texts), scope, vectors).await?;
         all.token_counts = items.iter().flat_map(|item| &item.ids).map(|_| 1).collect();
         if request.normalize {
             normalize_rows(&mut all.vectors, all.dimensions);

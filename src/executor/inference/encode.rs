@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rayon::prelude::*;
 use serde_json::{Number, Value};
 
-use crate::embed::Embedded;
+use crate::embed::{Embedded, each_of};
 use crate::task::inference::VectorEncoding;
 use crate::task::{Part, TaskError};
 
@@ -24,14 +23,14 @@ pub(super) enum Encoded {
 
 /// Writes the vectors in `encoding`. Errors: `Internal` for a value JSON cannot hold, which finite vectors never have.
 pub(super) fn encode(done: &Embedded, encoding: VectorEncoding) -> Result<Encoded, TaskError> {
-    let rows = || done.vectors.par_chunks(done.dimensions);
+    let rows: Vec<&[f32]> = done.vectors.chunks(done.dimensions).collect();
     let json = |embeddings| Ok(Encoded::Json { embeddings, scales: None });
     match encoding {
-        VectorEncoding::Float => json(rows().map(float_row).collect::<Result<_, _>>()?),
-        VectorEncoding::Base64 => json(rows().map(|row| Value::String(STANDARD.encode(little_endian(row)))).collect()),
-        VectorEncoding::Binary => json(rows().map(|row| Value::from(packed_bits(row))).collect()),
+        VectorEncoding::Float => json(each_of(&rows, |_, row| float_row(row))?),
+        VectorEncoding::Base64 => json(each_of(&rows, |_, row| Ok::<_, TaskError>(Value::String(STANDARD.encode(little_endian(row)))))?),
+        VectorEncoding::Binary => json(each_of(&rows, |_, row| Ok::<_, TaskError>(Value::from(packed_bits(row))))?),
         VectorEncoding::Int8 => {
-            let (embeddings, scales) = rows().map(int8_row).unzip();
+            let (embeddings, scales) = each_of(&rows, |_, row| Ok::<_, TaskError>(int8_row(row)))?.into_iter().unzip();
             Ok(Encoded::Json { embeddings, scales: Some(scales) })
         }
         VectorEncoding::Part => {

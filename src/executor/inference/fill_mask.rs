@@ -1,13 +1,12 @@
 //! `fill_mask`: words for masked places.
 
 use tallow_models::encoder::MaskFill;
-use tallow_models::heads::VOCABULARY_WORK_BYTES;
 use tallow_models::text::{PairTokens, Special};
 use tallow_models::{Ability, Encoder, ModelError};
 
 use super::texts::{HeadRun, SLICE_TOKEN_TEXTS, check_count, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed::EmbedError;
+use crate::embed::{Answer, Ask, EmbedError};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{CANDIDATES_MAX, Candidate, FillMaskRequest, FillMaskResult, Mask};
@@ -24,6 +23,7 @@ impl InferenceOperation for FillMask {
     type Output = FillMaskResult;
     const NAME: &'static str = "fill_mask";
     const SUMMARY: &'static str = "Proposes words for masked places in texts.";
+    const MAY_BE_BRIEF: bool = false;
 
     fn model(request: &FillMaskRequest) -> Option<&str> {
         request.model.as_deref()
@@ -33,9 +33,8 @@ impl InferenceOperation for FillMask {
         Some(Ability::FillMask)
     }
 
-    fn thread_bytes(request: &FillMaskRequest, model: &ModelSketch) -> u64 {
-        let vocabulary = VOCABULARY_WORK_BYTES.max(model.vocabulary as u64 * 16);
-        vocabulary.saturating_add(library_bytes(&request.texts.0))
+    fn thread_bytes(request: &FillMaskRequest, _: &ModelSketch) -> u64 {
+        library_bytes(&request.texts.0)
     }
 
     fn check(request: &FillMaskRequest, model: &ModelSketch) -> Result<u64, TaskError> {
@@ -50,26 +49,27 @@ impl InferenceOperation for FillMask {
         Ok(answers.fold(0, u64::saturating_add).saturating_add(token_bytes(&request.texts, model, SLICE_TOKEN_TEXTS)))
     }
 
-    fn run(request: &FillMaskRequest, scope: &mut InferenceScope<'_>) -> Result<FillMaskResult, TaskError> {
+    async fn run(request: &FillMaskRequest, scope: &mut InferenceScope<'_>) -> Result<FillMaskResult, TaskError> {
         let encoder = scope.encoder(Ability::FillMask)?;
         let top = request.top_k.unwrap_or(CANDIDATES);
-        let run = HeadRun::over_texts(encoder, request.long_input, "filling masks");
+        let ask = Ask::Masks { top: u16::try_from(top).unwrap_or(u16::MAX) };
+        let run = HeadRun::over_texts((encoder, ask), request.long_input, "filling masks");
         let mut items: Vec<Vec<Mask>> = Vec::with_capacity(request.texts.0.len());
-        let usage = run.each(&singles(&request.texts), scope, |first, tokens, stop| {
-            let fills = encoder.fill_masks(tokens, top, stop)?;
-            for (offset, (sequence, fills)) in tokens.iter().zip(&fills).enumerate() {
-                if fills.is_empty() {
-                    return Err(EmbedError::Text { index: first + offset, reason: no_mask(encoder, sequence) });
-                }
-                // Every candidate spells its whole text again.
-                let spelled = fills.iter().map(|fill| match stop() {
-                    true => Err(ModelError::Stopped),
-                    false => mask(encoder, sequence, (fill, fills.len())),
-                });
-                items.push(spelled.collect::<Result<_, ModelError>>()?);
+        let cancel = scope.cancel;
+        let filled = |index: usize, tokens: PairTokens, answer: Answer| {
+            let fills = answer.fills()?;
+            if fills.is_empty() {
+                return Err(EmbedError::Text { index, reason: no_mask(encoder, &tokens) });
             }
+            // Every candidate spells its whole text again.
+            let spelled = fills.iter().map(|fill| match cancel.is_cancelled() {
+                true => Err(ModelError::Stopped),
+                false => mask(encoder, &tokens, (fill, fills.len())),
+            });
+            items.push(spelled.collect::<Result<_, ModelError>>()?);
             Ok(())
-        })?;
+        };
+        let usage = run.each(&singles(&request.texts), scope, filled).await?;
         Ok(FillMaskResult { model: scope.model.info().name.clone(), items, usage })
     }
 }

@@ -1,7 +1,8 @@
 //! The model inference executor: vectors, scores, labels and words by models of the shelf.
 //!
 //! An operation is a type implementing `InferenceOperation` in a file of its own and one line in `Entry::all`. Unlike other executors' operations it
-//! meets its model between parsing and running, and may wait for it.
+//! meets its model between parsing and running, and may wait for it; then it is a future that prepares texts, hands them to the batcher and waits. A model
+//! that computes in microseconds, as the built-in one does, is computed at once on the compute pool.
 
 mod classify;
 mod embed;
@@ -11,6 +12,7 @@ mod encode;
 mod fill_mask;
 mod rerank;
 mod similarity;
+mod table;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -18,33 +20,39 @@ mod texts;
 mod tokens;
 mod zero_shot;
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tallow_models::source::SourceOptions;
-use tallow_models::{Ability, Embedder, Encoder, Model, ModelError, Precision, PrecisionPolicy, builtin, precision};
+use tallow_models::{Model, Precision, PrecisionPolicy, builtin, precision};
 
-use super::operation::{operation_info, operation_name, parse_request, unknown_operation};
-use crate::resource::{BudgetLimits, ComputePool, Ledger};
-use crate::shelf::{LoadedModel, ModelSketch, Shelf, ShelfOptions, Unload, task_error};
+use super::operation::{operation_name, unknown_operation};
+use crate::embed::{BatchLimits, BatchStats, Batcher, BatcherOptions, Caller, Computes, Seat};
+use crate::resource::{BudgetLimits, ComputePool, Ledger, StepPool};
+use crate::shelf::{BatchRoom, LoadedModel, Shelf, ShelfOptions, Unload, task_error};
 use crate::task::inference::MODEL_NAME_BYTES_MAX;
 use crate::task::{
-    BASE_TASK_BYTES, CancelHandle, DeviceClass, ExecutorCapabilities, ExecutorReport, METADATA_OPERATION, MemoryShare, ModelDemand,
-    OperationInfo, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskSink, TaskType, WorkUnit,
-    execute_inline, json_bytes,
+    BASE_TASK_BYTES, DeviceClass, ExecutorCapabilities, ExecutorReport, METADATA_OPERATION, MemoryShare, ModelDemand, Prepared,
+    ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskType, WorkUnit, execute_inline, json_bytes,
 };
+use table::{Entry, ErasedRequest, InferenceOperation, InferenceScope, Setting};
 
 /// The account of this executor's own memory bound, and its name in reports.
 pub const ACCOUNT: &str = "inference";
-/// Tokens that are in work on one compute thread at once.
-const WORKING_TOKENS: u64 = 1024;
+/// Bytes of a payload up to which its texts are tokenised in a fraction of a millisecond.
+const BRIEF_BYTES: u64 = 512;
+/// Tokens of a batch on the host unless told otherwise: what they become stays near the processor, and more gain nothing.
+const HOST_BATCH_TOKENS: usize = 256;
+/// The same on a device, which wants many at once.
+const DEVICE_BATCH_TOKENS: usize = 8192;
+/// A text of more than so many batches is computed by all threads together.
+const LONG_BATCHES: u32 = 4;
+/// Tokens that are not divided further for the sake of another thread.
+const DIVIDED_TOKENS_MIN: usize = 64;
 
 /// How the executor finds models and what it may hold.
 #[derive(Clone, Debug)]
@@ -59,6 +67,27 @@ pub struct InferenceOptions {
     pub precision: PrecisionPolicy,
     /// Bound on models and running tasks together, in MiB; 0 = the ledger's budget alone.
     pub max_memory_mb: u64,
+    /// Most tokens of a batch, which one thread computes at once; `None` = as many as suit the device.
+    pub batch_tokens: Option<usize>,
+    /// Bytes of vectors and logits that are kept for texts that come again; 0 keeps none.
+    pub cache_bytes: u64,
+}
+
+impl InferenceOptions {
+    /// How batches are formed and computed, where `threads` compute on the host.
+    fn batcher(&self, threads: usize) -> BatcherOptions {
+        let on_host = self.device == DeviceClass::Host;
+        let tokens = self.batch_tokens.unwrap_or(if on_host { HOST_BATCH_TOKENS } else { DEVICE_BATCH_TOKENS }).max(1);
+        let limits = BatchLimits {
+            tokens_max: u32::try_from(tokens).unwrap_or(u32::MAX),
+            tokens_min: u32::try_from(tokens.min(DIVIDED_TOKENS_MIN)).unwrap_or(u32::MAX),
+            rows_max: (tokens / 4).clamp(1, 1024),
+            age_step_ns: 1_000_000_000,
+            urgent_ns: 50_000_000,
+        };
+        let long_tokens = limits.tokens_max.saturating_mul(LONG_BATCHES);
+        BatcherOptions { threads: if on_host { threads } else { 1 }, limits, long_tokens, cache_bytes: self.cache_bytes }
+    }
 }
 
 impl Default for InferenceOptions {
@@ -70,6 +99,8 @@ impl Default for InferenceOptions {
             device: DeviceClass::Host,
             precision: PrecisionPolicy::fixed(Precision::Exact),
             max_memory_mb: 0,
+            batch_tokens: None,
+            cache_bytes: 0,
         }
     }
 }
@@ -86,109 +117,33 @@ struct Inner {
     options: InferenceOptions,
     capabilities: ExecutorCapabilities,
     entries: Vec<Entry>,
+    /// Started when the first encoder is asked.
+    engine: OnceLock<Result<Engine, TaskError>>,
 }
 
-/// What a running operation may use.
-pub(crate) struct InferenceScope<'a> {
-    pub(crate) model: &'a Model,
-    pub(crate) embedder: &'a dyn Embedder,
-    pub(crate) cancel: &'a CancelHandle,
-    pub(crate) sink: &'a Arc<dyn TaskSink>,
-    /// How the answer was made; goes into the result.
-    pub(crate) metadata: HashMap<String, Value>,
+/// The threads behind encoders: those that prepare texts and write answers, and those that compute.
+struct Engine {
+    steps: StepPool,
+    batcher: Arc<Batcher>,
 }
 
-impl<'a> InferenceScope<'a> {
-    /// The encoder behind `ability`. Errors: `ModelUnsupported` listing what the model offers, `ModelCorrupt` where its weights lack the head.
-    pub(crate) fn encoder(&self, ability: Ability) -> Result<&'a Encoder, TaskError> {
-        self.model.encoder(ability).map_err(|error| self.error(error))
-    }
-
-    /// A model's error as the task's; a stop carries the cause of the cancel.
-    pub(crate) fn error(&self, error: ModelError) -> TaskError {
-        match error {
-            ModelError::Stopped => self.cancel.cause(),
-            other => task_error(&self.embedder.info().name, other),
-        }
+impl Inner {
+    /// Errors: `Internal` when the system gives no threads.
+    fn engine(&self) -> Result<&Engine, TaskError> {
+        let start = || {
+            let refused =
+                |error: rayon::ThreadPoolBuildError| TaskError::internal("could not start the batcher's threads", error.to_string());
+            let batcher = Batcher::new(self.options.batcher(self.pool.thread_count())).map_err(refused)?;
+            Ok(Engine { steps: StepPool::new(step_threads(&self.pool), "tallow-prepare")?, batcher: Arc::new(batcher) })
+        };
+        self.engine.get_or_init(start).as_ref().map_err(Clone::clone)
     }
 }
 
-/// One operation. `run` is called on a compute thread and may block it; it never panics on input.
-pub(crate) trait InferenceOperation: 'static {
-    type Request: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-    type Output: Serialize + JsonSchema;
-    const NAME: &'static str;
-    const SUMMARY: &'static str;
-
-    /// The model that is named, if one is.
-    fn model(request: &Self::Request) -> Option<&str>;
-    /// What the model must be able to do; nothing beyond its tokens by default.
-    fn needs(_request: &Self::Request, _model: &ModelSketch) -> Option<Ability> {
-        None
-    }
-    /// Bytes of each compute thread beside those of the forward pass: at least what tokenising the longest text holds.
-    fn thread_bytes(request: &Self::Request, model: &ModelSketch) -> u64;
-    /// Checks what types cannot say; gives the bytes held beside payload and model.
-    fn check(request: &Self::Request, model: &ModelSketch) -> Result<u64, TaskError>;
-    fn run(request: &Self::Request, scope: &mut InferenceScope<'_>) -> Result<Self::Output, TaskError>;
-}
-
-type ErasedRequest = Arc<dyn Any + Send + Sync>;
-type Checked = (ErasedRequest, Option<String>);
-type CheckFn = fn(&ErasedRequest, &ModelSketch) -> Result<u64, TaskError>;
-type NeedsFn = fn(&ErasedRequest, &ModelSketch) -> Result<Option<Ability>, TaskError>;
-type RunFn = fn(&ErasedRequest, &mut InferenceScope<'_>) -> Result<Value, TaskError>;
-
-/// An operation without its types.
-#[derive(Clone, Copy)]
-struct Entry {
-    name: &'static str,
-    parse: fn(&Value) -> Result<Checked, TaskError>,
-    needs: NeedsFn,
-    thread_bytes: CheckFn,
-    check: CheckFn,
-    run: RunFn,
-    info: fn(&TaskType) -> OperationInfo,
-}
-
-impl Entry {
-    fn all() -> Vec<Self> {
-        vec![
-            Self::of::<embed::Embed>(),
-            Self::of::<similarity::Similarity>(),
-            Self::of::<tokens::Tokenize>(),
-            Self::of::<tokens::CountTokens>(),
-            Self::of::<embed_tokens::EmbedTokens>(),
-            Self::of::<embed_sparse::EmbedSparse>(),
-            Self::of::<rerank::Rerank>(),
-            Self::of::<classify::Classify>(),
-            Self::of::<tag::Tag>(),
-            Self::of::<fill_mask::FillMask>(),
-            Self::of::<zero_shot::ZeroShot>(),
-        ]
-    }
-
-    fn of<O: InferenceOperation>() -> Self {
-        fn request<O: InferenceOperation>(erased: &ErasedRequest) -> Result<&O::Request, TaskError> {
-            erased.downcast_ref().ok_or_else(|| TaskError::internal("the request belongs to another operation", O::NAME))
-        }
-        Self {
-            name: O::NAME,
-            parse: |data| {
-                let request: O::Request = parse_request(data)?;
-                let model = O::model(&request).map(str::to_owned);
-                Ok((Arc::new(request), model))
-            },
-            needs: |erased, sketch| Ok(O::needs(request::<O>(erased)?, sketch)),
-            thread_bytes: |erased, sketch| Ok(O::thread_bytes(request::<O>(erased)?, sketch)),
-            check: |erased, sketch| O::check(request::<O>(erased)?, sketch),
-            run: |erased, scope| {
-                let output = O::run(request::<O>(erased)?, scope)?;
-                serde_json::to_value(output).map_err(|error| TaskError::internal("the answer cannot be written as JSON", error.to_string()))
-            },
-            info: |task_type| operation_info::<O::Request, O::Output>(task_type, O::NAME, O::SUMMARY),
-        }
-    }
+/// Threads that tokenise: half of those that compute, since a text takes about a tenth as long to tokenise; two at least, so that a long one holds up no
+/// other. They share the processors with the compute threads, and never a queue.
+fn step_threads(pool: &ComputePool) -> usize {
+    (pool.thread_count() / 2).max(2)
 }
 
 /// A payload that passed admission.
@@ -196,6 +151,8 @@ struct Parsed {
     entry: Entry,
     model: ModelDemand,
     request: ErasedRequest,
+    /// True when it is prepared on the thread that asks.
+    brief: bool,
 }
 
 impl ModelInferenceExecutor {
@@ -211,15 +168,21 @@ impl ModelInferenceExecutor {
     pub fn with_options(pool: ComputePool, ledger: Ledger, options: InferenceOptions) -> Self {
         let share = (options.max_memory_mb > 0)
             .then(|| MemoryShare { account: ACCOUNT.into(), limit_bytes: options.max_memory_mb.saturating_mul(1 << 20) });
-        let shelf_options =
-            ShelfOptions { source: options.source.clone(), device: options.device, precision: options.precision.clone(), share };
+        let batches = options.batcher(pool.thread_count());
+        let shelf_options = ShelfOptions {
+            source: options.source.clone(),
+            device: options.device,
+            precision: options.precision.clone(),
+            room: BatchRoom { threads: batches.threads, tokens: batches.limits.tokens_max, long_tokens: batches.long_tokens },
+            share,
+        };
         let capabilities = ExecutorCapabilities {
             supported_types: vec![TaskType::ModelInference],
             max_memory_mb: options.max_memory_mb,
             requires_gpu: options.device != DeviceClass::Host,
         };
         let shelf = Shelf::new(pool.clone(), ledger, shelf_options);
-        Self { inner: Arc::new(Inner { pool, shelf, options, capabilities, entries: Entry::all() }) }
+        Self { inner: Arc::new(Inner { pool, shelf, options, capabilities, entries: Entry::all(), engine: OnceLock::new() }) }
     }
 
     /// The loaded models.
@@ -242,6 +205,25 @@ impl ModelInferenceExecutor {
     /// Evicts idle models for a task that waits for `demand`; see [`Shelf::make_room`].
     pub fn make_room(&self, demand: &ResourceDemand) {
         self.inner.shelf.make_room(demand);
+    }
+
+    /// What the batcher has done and what it holds; nothing before the first encoder is asked.
+    #[must_use]
+    pub fn batch_stats(&self) -> BatchStats {
+        self.inner.engine.get().and_then(|engine| engine.as_ref().ok()).map_or_else(BatchStats::default, |engine| engine.batcher.stats())
+    }
+
+    /// How batches are formed, for the capability document.
+    fn batch_facts(&self) -> Value {
+        let options = self.inner.options.batcher(self.inner.pool.thread_count());
+        json!({
+            "tokens_max": options.limits.tokens_max,
+            "texts_max": options.limits.rows_max,
+            "long_text_tokens": options.long_tokens,
+            "threads": options.threads,
+            "tokenising_threads": step_threads(&self.inner.pool),
+            "cache_bytes_max": options.cache_bytes,
+        })
     }
 
     /// The model of tasks that name none.
@@ -268,25 +250,67 @@ impl ModelInferenceExecutor {
         }
         let own_bytes = (entry.check)(&request, &sketch)?;
         let model = self.inner.shelf.model_demand(&model, &sketch);
-        let threads = self.inner.pool.thread_count();
-        let working = sketch
-            .working_bytes_per_token
-            .saturating_mul(WORKING_TOKENS.max(sketch.max_tokens.unwrap_or(0) as u64))
-            .saturating_add((entry.thread_bytes)(&request, &sketch)?);
-        let on_host = self.inner.options.device == DeviceClass::Host;
+        let data_bytes = json_bytes(&task.payload.data);
+        let brief = entry.may_be_brief && data_bytes <= BRIEF_BYTES;
+        // What encoders compute with is booked with the model; their tasks claim no threads, as they join a batch of those there are.
+        let (threads, tokenising) = match (sketch.is_static, brief) {
+            (true, _) => (self.inner.pool.thread_count(), self.inner.pool.thread_count()),
+            (false, true) => (0, 1),
+            (false, false) => (0, step_threads(&self.inner.pool)),
+        };
+        let thread_bytes = (entry.thread_bytes)(&request, &sketch)?.saturating_add(sketch.static_bytes());
         let demand = ResourceDemand {
             host_bytes: BASE_TASK_BYTES
-                .saturating_add(json_bytes(&task.payload.data))
+                .saturating_add(data_bytes)
                 .saturating_add(own_bytes)
-                .saturating_add(if on_host { working.saturating_mul(threads as u64) } else { 0 }),
-            device_bytes: if on_host { 0 } else { working },
+                .saturating_add(thread_bytes.saturating_mul(tokenising as u64)),
+            device_bytes: 0,
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             device: self.inner.options.device,
             model: Some(model.clone()),
             share: (self.inner.options.max_memory_mb > 0)
                 .then(|| MemoryShare { account: ACCOUNT.into(), limit_bytes: self.inner.options.max_memory_mb.saturating_mul(1 << 20) }),
         };
-        Ok((Parsed { entry, model, request }, demand))
+        Ok((Parsed { entry, model, request, brief }, demand))
+    }
+}
+
+/// Runs an operation to its end, or until it is cancelled: then what waits at the batcher is withdrawn at once.
+async fn perform(parsed: Arc<Parsed>, setting: Setting, model_wait_ms: f64) -> Result<TaskResult, TaskError> {
+    let (ctx, pinned) = (setting.ctx.clone(), Arc::clone(&setting.pinned));
+    let started = Instant::now();
+    let (output, metadata) = tokio::select! {
+        biased;
+        () = ctx.cancel().cancelled() => return Err(ctx.cancel().cause()),
+        answer = (parsed.entry.run)(Arc::clone(&parsed.request), setting) => answer?,
+    };
+    let mut result = TaskResult::new(output);
+    result.metadata = metadata;
+    result.metadata.insert(METADATA_OPERATION.into(), json!(parsed.entry.name));
+    let tokens = |name: &str| result.output.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+    ctx.sink().worked(WorkUnit::PromptTokens, tokens("/usage/prompt_tokens"));
+    ctx.sink().worked(WorkUnit::CompletionTokens, tokens("/usage/completion_tokens"));
+    result.metadata.insert("model_digest".into(), json!(pinned.embedder().info().digest));
+    result.metadata.insert("precision".into(), json!(pinned.embedder().info().precision));
+    result.metadata.insert("model_wait_ms".into(), json!(model_wait_ms));
+    result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));
+    Ok(result)
+}
+
+/// Who asks, in the batcher's words.
+fn caller(task: &Task, ctx: &TaskContext) -> Caller {
+    fn number(name: impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        hasher.finish()
+    }
+    let cancel = ctx.cancel().clone();
+    Caller {
+        rank: task.priority as u8,
+        submitter: number(ctx.submitter()),
+        task: number(task.id),
+        deadline: ctx.deadline(),
+        stop: Arc::new(move || cancel.is_cancelled()),
     }
 }
 
@@ -336,31 +360,23 @@ impl TaskExecutor for ModelInferenceExecutor {
         let pinned = tokio::select! {
             biased;
             () = ctx.cancel().cancelled() => return Err(ctx.cancel().cause()),
-            pinned = self.inner.shelf.get(&parsed.model.name, Some(&parsed.model)) => pinned?,
+            pinned = self.inner.shelf.get(&parsed.model.name, Some(&parsed.model)) => Arc::new(pinned?),
         };
         let model_wait_ms = waited.elapsed().as_secs_f64() * 1000.0;
-        let ctx = ctx.clone();
-        self.inner
-            .pool
-            .run(move || {
-                ctx.cancel().check()?;
-                let started = Instant::now();
-                let metadata = HashMap::new();
-                let (model, embedder) = (pinned.model(), pinned.embedder());
-                let mut scope = InferenceScope { model, embedder, cancel: ctx.cancel(), sink: ctx.sink(), metadata };
-                let mut result = TaskResult::new((parsed.entry.run)(&parsed.request, &mut scope)?);
-                result.metadata = scope.metadata;
-                result.metadata.insert(METADATA_OPERATION.into(), json!(parsed.entry.name));
-                let tokens = |name: &str| result.output.pointer(name).and_then(Value::as_u64).unwrap_or(0);
-                ctx.sink().worked(WorkUnit::PromptTokens, tokens("/usage/prompt_tokens"));
-                ctx.sink().worked(WorkUnit::CompletionTokens, tokens("/usage/completion_tokens"));
-                result.metadata.insert("model_digest".into(), json!(pinned.embedder().info().digest));
-                result.metadata.insert("precision".into(), json!(pinned.embedder().info().precision));
-                result.metadata.insert("model_wait_ms".into(), json!(model_wait_ms));
-                result.metadata.insert("compute_ms".into(), json!(started.elapsed().as_secs_f64() * 1000.0));
-                Ok(result)
-            })
-            .await
+        if matches!(pinned.model(), Model::Static(_)) {
+            let setting = Setting { pinned, ctx: ctx.clone(), seat: None, caches: false };
+            let at_once = move || perform(parsed, setting, model_wait_ms).now_or_never();
+            let late = || Err(TaskError::internal("a model that computes at once has waited", ""));
+            return self.inner.pool.run(move || at_once().unwrap_or_else(late)).await;
+        }
+        let engine = self.inner.engine()?;
+        let model = Arc::clone(&pinned) as Arc<dyn Computes>;
+        let seat = Seat::new(&engine.batcher, (model, pinned.embedder().info(), pinned.load()), caller(task, ctx));
+        let setting = Setting { pinned, ctx: ctx.clone(), seat: Some(seat), caches: self.inner.options.cache_bytes > 0 };
+        let brief = parsed.brief;
+        let work = perform(parsed, setting, model_wait_ms);
+        // A short text is tokenised sooner than another thread wakes up.
+        if brief { work.await } else { engine.steps.run(work).await }
     }
 
     fn reports(&self) -> Vec<ExecutorReport> {
@@ -374,6 +390,7 @@ impl TaskExecutor for ModelInferenceExecutor {
                 "isa": tallow_kernels::Isa::active().name(),
                 "precision": self.inner.options.precision.choice.to_string(),
                 "auto_precision": precision::auto_rule(tallow_kernels::Isa::active()),
+                "batches": self.batch_facts(),
                 "models": self.loaded_models(),
             }),
         }]

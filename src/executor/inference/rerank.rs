@@ -7,6 +7,7 @@ use tallow_models::text::TextPair;
 
 use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_count, cut, default_prompt, library_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
+use crate::embed::{Answer, Ask};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{Ranked, RerankRequest, RerankResult, TEXT_BYTES_MAX, TEXTS_MAX};
@@ -45,7 +46,7 @@ impl InferenceOperation for Rerank {
         Ok(answer.saturating_add(queries).saturating_add(token_bytes(&request.documents, model, SLICE_TEXTS)))
     }
 
-    fn run(request: &RerankRequest, scope: &mut InferenceScope<'_>) -> Result<RerankResult, TaskError> {
+    async fn run(request: &RerankRequest, scope: &mut InferenceScope<'_>) -> Result<RerankResult, TaskError> {
         let encoder = scope.encoder(Ability::Rerank)?;
         let rule = if request.raw_scores { ScoreRule::Raw } else { encoder.rerank_rule() };
         let (prompt, prompt_name) = default_prompt(scope.model.info())?;
@@ -54,16 +55,16 @@ impl InferenceOperation for Rerank {
             request.documents.0.iter().map(|document| TextPair { first: &query, second: Some(document) }).collect();
         let run = HeadRun {
             cut: cut(request.long_input, request.pair_truncation),
-            slice_texts: SLICE_TEXTS,
+            held_texts: SLICE_TEXTS,
             field: "documents",
-            ..HeadRun::over_texts(encoder, request.long_input, "reranking")
+            ..HeadRun::over_texts((encoder, Ask::SequenceLogits), request.long_input, "reranking")
         };
         let mut scores: Vec<f32> = Vec::with_capacity(pairs.len());
-        let usage = run.each(&pairs, scope, |_, tokens, stop| {
-            let logits = encoder.sequence_logits(tokens, stop)?;
-            scores.extend(logits.iter().flat_map(|row| rule.apply(row).into_iter().take(1)));
+        let scored = |_, _, answer: Answer| {
+            scores.extend(rule.apply(&answer.row()?).into_iter().take(1));
             Ok(())
-        })?;
+        };
+        let usage = run.each(&pairs, scope, scored).await?;
         scope.metadata.insert("activation".into(), json!(rule.name()));
         scope.metadata.insert("prompt_name".into(), json!(prompt_name));
         let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -46,11 +46,11 @@ impl InferenceOperation for Similarity {
         Ok(vectors.saturating_add(scores as u64 * 40).saturating_add(bytes.saturating_mul(2)).saturating_add(tokens))
     }
 
-    fn run(request: &SimilarityRequest, scope: &mut InferenceScope<'_>) -> Result<SimilarityResult, TaskError> {
+    async fn run(request: &SimilarityRequest, scope: &mut InferenceScope<'_>) -> Result<SimilarityResult, TaskError> {
         let info = scope.embedder.info();
         let texts: Vec<String> = request.texts_a.0.iter().chain(&request.texts_b.0).cloned().collect();
         let fields = [("texts_a", request.texts_a.0.len()), ("texts_b", request.texts_b.0.len())];
-        let done = EmbedRun::to_compare(&texts, &fields, (long_text(request.long_input), info))?.embed(scope)?;
+        let done = EmbedRun::to_compare(&texts, &fields, (long_text(request.long_input), info))?.embed(scope).await?;
         let (a, b) = done.vectors.split_at(request.texts_a.0.len() * done.dimensions);
         let mut scores = Vec::with_capacity(request.texts_a.0.len());
         for row in a.chunks_exact(done.dimensions) {

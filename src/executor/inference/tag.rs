@@ -1,10 +1,12 @@
 //! `tag`: spans of text from a token classifier.
 
 use tallow_models::tags::{Joining, TagSpan, join};
+use tallow_models::text::PairTokens;
 use tallow_models::{Ability, Encoder, ModelError};
 
 use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TOKEN_TEXTS, library_bytes, singles, token_bytes};
 use super::{InferenceOperation, InferenceScope};
+use crate::embed::{Answer, Ask};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{Aggregation, Span, TagRequest, TagResult};
@@ -16,6 +18,7 @@ impl InferenceOperation for Tag {
     type Output = TagResult;
     const NAME: &'static str = "tag";
     const SUMMARY: &'static str = "Finds labelled stretches of text, such as names and places, with a token classifier.";
+    const MAY_BE_BRIEF: bool = false;
 
     fn model(request: &TagRequest) -> Option<&str> {
         request.model.as_deref()
@@ -40,20 +43,18 @@ impl InferenceOperation for Tag {
         Ok(spans.saturating_add(scores).saturating_add(token_bytes(&request.texts, model, SLICE_TOKEN_TEXTS)))
     }
 
-    fn run(request: &TagRequest, scope: &mut InferenceScope<'_>) -> Result<TagResult, TaskError> {
+    async fn run(request: &TagRequest, scope: &mut InferenceScope<'_>) -> Result<TagResult, TaskError> {
         let encoder = scope.encoder(Ability::Tag)?;
         let joining = joining(request.aggregation);
-        let run = HeadRun::over_texts(encoder, request.long_input, "tagging");
+        let run = HeadRun::over_texts((encoder, Ask::TokenLogits), request.long_input, "tagging");
         let mut items = Vec::with_capacity(request.texts.0.len());
-        let usage = run.each(&singles(&request.texts), scope, |first, tokens, stop| {
-            let rows = encoder.token_logits(tokens, stop)?;
-            for (offset, (sequence, rows)) in tokens.iter().zip(&rows).enumerate() {
-                let text = &request.texts.0[first + offset];
-                let tagged = encoder.tagged_tokens(text, sequence, rows);
-                items.push(spans(encoder, text, (&join(&tagged, encoder.labels(), joining), joining))?);
-            }
+        let tagged = |index: usize, tokens: PairTokens, answer: Answer| {
+            let text = &request.texts.0[index];
+            let tagged = encoder.tagged_tokens(text, &tokens, &answer.rows()?);
+            items.push(spans(encoder, text, (&join(&tagged, encoder.labels(), joining), joining))?);
             Ok(())
-        })?;
+        };
+        let usage = run.each(&singles(&request.texts), scope, tagged).await?;
         Ok(TagResult { model: scope.model.info().name.clone(), items, usage })
     }
 }

@@ -1,5 +1,6 @@
 //! The inference executor as its callers see it, on tiny models with sentence-transformers' answers behind them.
 
+mod batches;
 mod heads;
 mod prompts;
 

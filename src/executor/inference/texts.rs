@@ -1,11 +1,14 @@
 //! What operations on texts share: which texts are refused and how that is said, texts through a head, prices, and what was done in the metadata.
 
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tallow_models::text::{LIBRARY_BYTES, PIECE_BYTES, PairCut, PairTokens, TextPair};
-use tallow_models::{EmbedderInfo, Encoder, StopCheck};
+use tallow_models::{EmbedderInfo, Encoder};
 
 use super::InferenceScope;
-use crate::embed::{EmbedError, PairPlan, PairsDone, each_slice};
+use crate::embed::{Answer, Ask, EmbedError, PairPlan, PairsDone, each_slice};
 use crate::shelf::ModelSketch;
 use crate::task::inference::{LONG_INPUT_REMEDY, LongText, PairTruncation, Texts, Usage};
 use crate::task::{TaskError, WorkUnit};
@@ -83,8 +86,16 @@ pub(super) fn text_error(scope: &InferenceScope<'_>, error: EmbedError, place: i
             TaskError::invalid(place(index), format!("the text has {found} tokens, the model takes at most {limit}; {LONG_INPUT_REMEDY}"))
         }
         EmbedError::Text { index, reason } => TaskError::invalid(place(index), reason),
+        EmbedError::Expired => TaskError::DeadlineExceeded { deadline: wall_clock(scope.deadline) },
+        EmbedError::Closed => TaskError::Cancelled { reason: "the worker is stopping".into() },
         EmbedError::Model(error) => scope.error(error),
     }
+}
+
+/// When a deadline was or will be.
+fn wall_clock(deadline: Option<Instant>) -> DateTime<Utc> {
+    let ago = deadline.map_or(Duration::ZERO, |deadline| deadline.elapsed());
+    Utc::now() - TimeDelta::from_std(ago).unwrap_or_default()
 }
 
 /// The prompt that a model wants before a text when the request names none, and its name. Errors: `ModelCorrupt` for a name without a prompt.
@@ -103,8 +114,10 @@ pub(super) fn default_prompt(info: &EmbedderInfo) -> Result<(String, Option<Stri
 /// One run of texts through a head.
 pub(super) struct HeadRun<'a> {
     pub(super) encoder: &'a Encoder,
+    pub(super) ask: Ask,
     pub(super) cut: PairCut,
-    pub(super) slice_texts: usize,
+    /// Texts that are held in tokens at once.
+    pub(super) held_texts: usize,
     /// Pairs that each text was made into.
     pub(super) pairs_per_text: usize,
     /// Where the texts stand in the request.
@@ -115,25 +128,25 @@ pub(super) struct HeadRun<'a> {
 
 impl<'a> HeadRun<'a> {
     /// The texts of the field `texts`, each alone, of whose tokens each leaves an answer.
-    pub(super) fn over_texts(encoder: &'a Encoder, long_input: LongText, what: &'static str) -> Self {
+    pub(super) fn over_texts((encoder, ask): (&'a Encoder, Ask), long_input: LongText, what: &'static str) -> Self {
         let cut = cut(long_input, PairTruncation::LongestFirst);
-        Self { encoder, cut, slice_texts: SLICE_TOKEN_TEXTS, pairs_per_text: 1, field: "texts", what }
+        Self { encoder, ask, cut, held_texts: SLICE_TOKEN_TEXTS, pairs_per_text: 1, field: "texts", what }
     }
 
-    /// Hands every slice of tokenised `pairs` to `take`, and writes into the metadata what was done.
+    /// Hands every one of `pairs` with its tokens and its answer to `take`, and writes into the metadata what was done.
     ///
-    /// Errors: those of tokenising and of `take`; a cancel's cause.
-    pub(super) fn each(
+    /// Errors: those of tokenising, of the model and of `take`; a cancel's cause.
+    pub(super) async fn each(
         &self,
         pairs: &[TextPair<'_>],
         scope: &mut InferenceScope<'_>,
-        mut take: impl FnMut(usize, &[PairTokens], StopCheck<'_>) -> Result<(), EmbedError>,
+        take: impl FnMut(usize, PairTokens, Answer) -> Result<(), EmbedError> + Send,
     ) -> Result<Usage, TaskError> {
-        let (cancel, sink) = (scope.cancel, scope.sink);
+        let sink = scope.sink;
         let progress = |share: f32| sink.progress(share, self.what);
-        let stop = || cancel.is_cancelled();
-        let plan = PairPlan { encoder: self.encoder, cut: self.cut, slice_texts: self.slice_texts, pairs_per_text: self.pairs_per_text };
-        let done = each_slice(plan, pairs, (&stop, &progress), |first, tokens| take(first, tokens, &stop));
+        let (encoder, ask, cut) = (self.encoder, self.ask, self.cut);
+        let plan = PairPlan { encoder, ask, cut, held_texts: self.held_texts, pairs_per_text: self.pairs_per_text };
+        let done = each_slice((&scope.desk, plan), pairs, &progress, take).await;
         let done = done.map_err(|error| text_error(scope, error, |idx| format!("{}[{idx}]", self.field)))?;
         describe(scope, &done);
         sink.worked(WorkUnit::Documents, (pairs.len() / self.pairs_per_text.max(1)) as u64);

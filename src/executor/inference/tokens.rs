@@ -13,9 +13,8 @@ pub(super) struct Tokenize;
 pub(super) struct CountTokens;
 
 fn each_sequence(request: &TokensRequest, scope: &InferenceScope<'_>, mut take: impl FnMut(Sequence)) -> Result<(), TaskError> {
-    let stop = || scope.cancel.is_cancelled();
     for (slice_idx, slice) in request.texts.0.chunks(SLICE_TEXTS).enumerate() {
-        let sequences = tokenize_texts(scope.embedder, (slice_idx * SLICE_TEXTS, slice), "", &stop);
+        let sequences = tokenize_texts(&scope.desk, (slice_idx * SLICE_TEXTS, slice), "");
         let sequences = sequences.map_err(|error| text_error(scope, error, |idx| format!("texts[{idx}]")))?;
         sequences.into_iter().for_each(&mut take);
         let done = slice_idx * SLICE_TEXTS + slice.len();
@@ -44,7 +43,7 @@ impl InferenceOperation for Tokenize {
         Ok(request.texts.bytes().saturating_mul(200).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
-    fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<TokenizeResult, TaskError> {
+    async fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<TokenizeResult, TaskError> {
         let mut result = TokenizeResult { model: scope.embedder.info().name.clone(), ..TokenizeResult::default() };
         each_sequence(request, scope, |sequence| {
             result.token_count += sequence.len();
@@ -78,7 +77,7 @@ impl InferenceOperation for CountTokens {
         Ok((request.texts.0.len() as u64).saturating_mul(48).saturating_add(sequence_bytes(&request.texts.0, SLICE_TEXTS)))
     }
 
-    fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<CountTokensResult, TaskError> {
+    async fn run(request: &TokensRequest, scope: &mut InferenceScope<'_>) -> Result<CountTokensResult, TaskError> {
         let info = scope.embedder.info();
         let mut result = CountTokensResult { model: info.name.clone(), max_tokens: info.max_tokens, ..CountTokensResult::default() };
         let limit = info.max_tokens.unwrap_or(usize::MAX);

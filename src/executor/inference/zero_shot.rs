@@ -10,7 +10,7 @@ use super::embed::{EmbedRun, usage};
 use super::similarity::cosine;
 use super::texts::{ENTRY_BYTES, HeadRun, SLICE_TEXTS, check_spoken, library_bytes, sequence_bytes, token_bytes};
 use super::{InferenceOperation, InferenceScope};
-use crate::embed;
+use crate::embed::{self, Answer, Ask};
 use crate::shelf::ModelSketch;
 use crate::task::TaskError;
 use crate::task::inference::{LABELS_MAX, LabelScore, LongText, TEMPLATE_BYTES_MAX, ZeroShotMethod, ZeroShotRequest, ZeroShotResult};
@@ -77,17 +77,17 @@ impl InferenceOperation for ZeroShot {
         Ok(pairs.saturating_mul(ENTRY_BYTES).saturating_add(vectors).saturating_add(tokens.saturating_mul(2)))
     }
 
-    fn run(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
+    async fn run(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
         if by_entailment(request, scope.model.abilities().has(Ability::Entail)) {
-            entailment(request, scope)
+            entailment(request, scope).await
         } else {
-            embedding(request, scope)
+            embedding(request, scope).await
         }
     }
 }
 
 /// Every text with every hypothesis through the classifier; the text is cut where it is too long, never the hypothesis.
-fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
+async fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
     let encoder = scope.encoder(Ability::Entail)?;
     let missing = || ModelError::Internal { reason: "the entailment label is gone".into() };
     let (entails, against) = encoder.entailment().ok_or_else(|| scope.error(missing()))?;
@@ -102,15 +102,17 @@ fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resu
     let cut = if request.long_input == LongText::Truncate { PairCut::OnlyFirst } else { PairCut::Refuse };
     let run = HeadRun {
         cut,
-        slice_texts: SLICE_TEXTS,
+        held_texts: SLICE_TEXTS,
         pairs_per_text: hypotheses.len(),
-        ..HeadRun::over_texts(encoder, request.long_input, "judging")
+        ..HeadRun::over_texts((encoder, Ask::SequenceLogits), request.long_input, "judging")
     };
     let mut logits: Vec<(f32, f32)> = Vec::with_capacity(pairs.len());
-    let usage = run.each(&pairs, scope, |_, tokens, stop| {
-        logits.extend(encoder.sequence_logits(tokens, stop)?.iter().map(|row| (row[entails], row[against])));
+    let judged = |_, _, answer: Answer| {
+        let row = answer.row()?;
+        logits.push((row[entails], row[against]));
         Ok(())
-    })?;
+    };
+    let usage = run.each(&pairs, scope, judged).await?;
     let alone = request.multi_label || hypotheses.len() == 1;
     let scores = |row: &[(f32, f32)]| -> Vec<f32> {
         if alone {
@@ -129,14 +131,14 @@ fn entailment(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Resu
     Ok(ZeroShotResult { model: scope.model.info().name.clone(), method: "entailment".into(), items, usage })
 }
 
-fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
+async fn embedding(request: &ZeroShotRequest, scope: &mut InferenceScope<'_>) -> Result<ZeroShotResult, TaskError> {
     let template = request.hypothesis_template.as_deref().unwrap_or("{}");
     let hypotheses = request.labels.0.iter().map(|label| template.replacen("{}", label, 1));
     let texts: Vec<String> = request.texts.0.iter().cloned().chain(hypotheses).collect();
     let long_text = if request.long_input == LongText::Truncate { embed::LongText::Truncate } else { embed::LongText::Refuse };
     let fields = [("texts", request.texts.0.len()), ("labels", request.labels.0.len())];
     let run = EmbedRun::to_compare(&texts, &fields, (long_text, scope.embedder.info()))?;
-    let done = EmbedRun { document_count: request.texts.0.len(), ..run }.embed(scope)?;
+    let done = EmbedRun { document_count: request.texts.0.len(), ..run }.embed(scope).await?;
     let (texts, labels) = done.vectors.split_at(request.texts.0.len() * done.dimensions);
     let mut items: Vec<Vec<LabelScore>> = Vec::with_capacity(request.texts.0.len());
     for text in texts.chunks_exact(done.dimensions) {

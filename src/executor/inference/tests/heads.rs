@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::task::TaskPriority;
+use crate::task::{CancelHandle, TaskPriority};
 
 fn heads() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures/heads")
