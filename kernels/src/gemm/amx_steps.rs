@@ -8,11 +8,11 @@ use std::arch::asm;
 use crate::amx::TILE_ROWS;
 
 /// Lines of a cache that a step fetches ahead.
-pub(super) const AHEAD_LINES: usize = 3;
+pub(crate) const AHEAD_LINES: usize = 3;
 
 /// Addresses of the next step.
 #[derive(Clone, Copy)]
-pub(super) struct Steps {
+pub(crate) struct Steps {
     /// The first row of the strip.
     pub rows: *const u8,
     /// From a row to the next.
@@ -33,7 +33,7 @@ macro_rules! steps {
         /// # Safety
         /// This thread's tiles are full ones, and all rows and weights of `count` steps are readable; `count` is not 0.
         #[inline(always)]
-        pub(super) unsafe fn $name($steps: &mut Steps, count: usize) {
+        pub(crate) unsafe fn $name($steps: &mut Steps, count: usize) {
             // SAFETY: the caller's promise; fetching ahead reads nothing.
             unsafe {
                 asm!(
@@ -132,7 +132,7 @@ macro_rules! store {
         /// # Safety
         /// This thread's tiles are full ones, and 512 numbers are writable.
         #[inline(always)]
-        pub(super) unsafe fn $name(target: *mut f32) {
+        pub(crate) unsafe fn $name(target: *mut f32) {
             // SAFETY: the caller's promise.
             unsafe {
                 asm!(
@@ -152,7 +152,7 @@ macro_rules! zero {
         /// # Safety
         /// This thread's tiles are full ones.
         #[inline(always)]
-        pub(super) unsafe fn $name() {
+        pub(crate) unsafe fn $name() {
             // SAFETY: the caller's promise.
             unsafe {
                 asm!(

@@ -70,6 +70,16 @@ impl Best {
         other.heap.into_iter().for_each(|kept| self.push(kept));
     }
 
+    /// Rows kept at most.
+    pub(super) fn capacity(&self) -> usize {
+        self.k
+    }
+
+    /// The scores of the kept rows, in no order.
+    pub(super) fn scores(&self) -> impl Iterator<Item = f64> {
+        self.heap.iter().map(|kept| key(self.metric, kept.key))
+    }
+
     /// Rows kept.
     pub(super) fn len(&self) -> usize {
         self.heap.len()

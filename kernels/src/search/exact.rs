@@ -1,6 +1,7 @@
 //! The score of one pair in f64, its terms summed over sixteen lanes in one order on every level of instructions.
 
 use super::StoredRows;
+use super::pieces::Place;
 use crate::Isa;
 use crate::distance::Metric;
 
@@ -11,7 +12,7 @@ const LANES: usize = 16;
 pub(super) struct Query<'a> {
     values: &'a [f32],
     metric: Metric,
-    /// Squared length, with cosine.
+    /// Squared length, but with metrics that bits can be compared by.
     square: f64,
     /// Set where a value is above zero, as packed rows have it.
     words: Vec<u64>,
@@ -19,9 +20,18 @@ pub(super) struct Query<'a> {
 
 impl<'a> Query<'a> {
     pub(super) fn new(isa: Isa, metric: Metric, values: &'a [f32]) -> Self {
-        let square = if metric == Metric::Cosine { sum(isa, Kind::Dot, values, values) } else { 0.0 };
+        let square = if metric.applies_to_bits() { 0.0 } else { sum(isa, Kind::Dot, values, values) };
         let words = if metric.applies_to_bits() { pack(values) } else { Vec::new() };
         Self { values, metric, square, words }
+    }
+
+    /// Its length.
+    pub(super) fn norm(&self) -> f64 {
+        self.square.sqrt()
+    }
+
+    pub(super) fn values(&self) -> &'a [f32] {
+        self.values
     }
 }
 
@@ -43,14 +53,13 @@ pub(super) struct Scorer<'a> {
 
 impl<'a> Scorer<'a> {
     pub(super) fn new(isa: Isa, rows: StoredRows<'a>, dim: usize) -> Self {
-        let is_as_stored = matches!(rows, StoredRows::F32(_) | StoredRows::Binary(_));
-        Self { isa, rows, dim, row: 0, widened: vec![0.0; if is_as_stored { 0 } else { dim }] }
+        Self { isa, rows, dim, row: 0, widened: vec![0.0; dim] }
     }
 
     /// Takes up a row.
     pub(super) fn load(&mut self, row: usize) {
         self.row = row;
-        if !self.widened.is_empty() {
+        if !matches!(self.rows, StoredRows::F32(_) | StoredRows::Binary(_)) {
             self.rows.widen(row, &mut self.widened);
         }
     }
@@ -87,6 +96,28 @@ impl<'a> Scorer<'a> {
                 ratio(count(|left, right| left && right), count(|left, right| left || right))
             }
         }
+    }
+}
+
+/// Scores rows of all blocks.
+pub(super) struct Rescorer<'a> {
+    places: &'a [Place<'a>],
+    scorer: Scorer<'a>,
+}
+
+impl<'a> Rescorer<'a> {
+    pub(super) fn new(isa: Isa, places: &'a [Place<'a>], dim: usize) -> Self {
+        Self { places, scorer: Scorer::new(isa, StoredRows::F32(&[]), dim) }
+    }
+
+    /// The score of a row, counted over all blocks.
+    pub(super) fn score(&mut self, row: u64, query: &Query<'_>) -> f64 {
+        let place = self.places.partition_point(|place| place.first <= row) - 1;
+        // Blocks without rows begin where the next one does.
+        let place = &self.places[place];
+        self.scorer.rows = place.block.rows;
+        self.scorer.load((row - place.first) as usize);
+        self.scorer.score(query)
     }
 }
 

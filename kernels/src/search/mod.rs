@@ -4,24 +4,35 @@
 //! a pair is that of [`Metric`] on the stored values, its terms summed in f64 in one fixed order over sixteen lanes, so it is the same on every level of
 //! instructions and for any split into blocks, batches or threads. Closest first; ties go to the lower row; rows whose score is NaN come last.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod batch;
 mod best;
+mod bound;
+mod candidates;
 mod exact;
+mod goal;
+mod packed;
+mod pieces;
 mod reference;
+mod scan;
+mod sieve;
 mod stored;
+mod strip;
 
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
-
 use crate::distance::Metric;
 use crate::{DIM_MAX, Isa, KernelError, Rows, Stop};
 use best::Best;
+use goal::Goal;
+use pieces::Place;
 
 pub use reference::{nearest as reference_nearest, range as reference_range, search as reference_search};
 pub use stored::{Block, Int8Sketch, Sketch, StoredRows, norms};
 
-/// Rows of one piece of work for a thread, between two questions whether to stop.
+/// Points that are compared together.
 const PIECE_ROWS: usize = 1024;
 
 /// One row of an answer.
@@ -98,8 +109,8 @@ pub fn search_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Search, stop: 
         }
     }
     let places = places("search", plan.metric, (queries.dim(), blocks))?;
-    let new = || Best::new(plan.metric, (plan.k, plan.threshold));
-    let best = scan(isa, (queries, &places), (plan.metric, &new), stop)?;
+    let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold };
+    let best = goal.reach(isa, (queries, &places), stop)?;
     Ok(Found { hits: best.into_iter().map(Best::into_hits).collect(), is_exact: true })
 }
 
@@ -115,8 +126,8 @@ pub fn range_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Within, stop: S
     let (queries, blocks) = pair;
     let places = places("range", plan.metric, (queries.dim(), blocks))?;
     // One more than is allowed tells that there are more.
-    let new = || Best::new(plan.metric, (plan.hits_max.saturating_add(1), Some(plan.threshold)));
-    let best = scan(isa, (queries, &places), (plan.metric, &new), stop)?;
+    let goal = Goal { metric: plan.metric, k: plan.hits_max.saturating_add(1), threshold: Some(plan.threshold) };
+    let best = goal.reach(isa, (queries, &places), stop)?;
     let got = best.iter().map(Best::len).sum();
     if got > plan.hits_max {
         return Err(KernelError::OutOfRange { op: "range", what: "hits", max: plan.hits_max, got });
@@ -161,14 +172,6 @@ pub fn nearest_on(
     Ok(())
 }
 
-/// A block with the number of its first row.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    block: Block<'a>,
-    first: u64,
-    len: usize,
-}
-
 /// Checks all blocks and counts their rows.
 fn places<'a>(op: &'static str, metric: Metric, (dim, blocks): (usize, &[Block<'a>])) -> Result<Vec<Place<'a>>, KernelError> {
     if dim == 0 || dim > DIM_MAX {
@@ -184,38 +187,4 @@ fn places<'a>(op: &'static str, metric: Metric, (dim, blocks): (usize, &[Block<'
             Ok(place)
         })
         .collect()
-}
-
-/// Compares every query with every admitted row in f64.
-fn scan(
-    isa: Isa,
-    (queries, places): (Rows<'_>, &[Place<'_>]),
-    (metric, new): (Metric, &(dyn Fn() -> Best + Sync)),
-    stop: Stop<'_>,
-) -> Result<Vec<Best>, KernelError> {
-    let prepared: Vec<exact::Query<'_>> = queries.iter().map(|query| exact::Query::new(isa, metric, query)).collect();
-    let pieces = places.iter().flat_map(|place| (0..place.len).step_by(PIECE_ROWS).map(move |from| (place, from)));
-    let pieces: Vec<_> = pieces.collect();
-    let empty = || -> Vec<Best> { prepared.iter().map(|_| new()).collect() };
-    pieces
-        .into_par_iter()
-        .try_fold(empty, |mut best, (place, from)| {
-            if stop() {
-                return Err(KernelError::Stopped);
-            }
-            let mut scorer = exact::Scorer::new(isa, place.block.rows, queries.dim());
-            for row in from..place.len.min(from + PIECE_ROWS) {
-                if place.block.admits(row) {
-                    scorer.load(row);
-                    for (query, best) in prepared.iter().zip(&mut best) {
-                        best.offer(place.first + row as u64, scorer.score(query));
-                    }
-                }
-            }
-            Ok(best)
-        })
-        .try_reduce(empty, |mut left, right| {
-            left.iter_mut().zip(right).for_each(|(left, right)| left.merge(right));
-            Ok(left)
-        })
 }

@@ -118,7 +118,7 @@ fn assert_same(got: &[Vec<Hit>], (want, all): (&[Vec<Hit>], &[Vec<Hit>]), contex
     for (query, (got, want)) in got.iter().zip(want).enumerate() {
         assert_eq!(got.len(), want.len(), "{context}, query {query}: {got:?} for {want:?}");
         let scores: HashMap<u64, f64> = all[query].iter().map(|hit| (hit.row, hit.score)).collect();
-        let close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * b.abs().max(1e-30);
+        let close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * b.abs().max(1e-3);
         for (place, (hit, wanted)) in got.iter().zip(want).enumerate() {
             let context = format!("{context}, query {query}, place {place}: {hit:?} for {wanted:?}");
             assert!(close(hit.score, wanted.score) && close(hit.score, scores[&hit.row]), "{context}");
@@ -295,7 +295,7 @@ fn thresholds_keep_what_is_at_least_as_close() {
                 for (got, want) in all.iter().zip(&want) {
                     let len = got.len().min(want.len());
                     let longer = if got.len() > want.len() { got } else { want };
-                    assert_same(&[got[..len].to_vec()], (&[want[..len].to_vec()], &[longer.clone()]), &context);
+                    assert_same(&[got[..len].to_vec()], (&[want[..len].to_vec()], std::slice::from_ref(longer)), &context);
                 }
             }
         }
