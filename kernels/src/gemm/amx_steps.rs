@@ -146,6 +146,25 @@ macro_rules! store {
     };
 }
 
+/// All four accumulators to memory: 32 rows of 32 sums.
+///
+/// # Safety
+/// This thread's tiles are full ones, and 1,024 numbers are writable.
+#[inline(always)]
+pub(crate) unsafe fn store_rows(target: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "tilestored [{c} + {t}*1], tmm0",
+            "tilestored [{c} + {t}*1 + 64], tmm1",
+            "tilestored [{c} + {t}*1 + 2048], tmm2",
+            "tilestored [{c} + {t}*1 + 2112], tmm3",
+            c = in(reg) target, t = in(reg) 128usize,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Two accumulators to zero.
 macro_rules! zero {
     ($name:ident, $first:literal, $second:literal) => {

@@ -49,6 +49,32 @@ pub(super) fn run(tiles: &Tiles, strip: &Strip<'_>, sums: &mut [Sums; 2], passed
     }
 }
 
+/// The products of a strip with all panels, row by row in memory.
+pub(super) fn products(_tiles: &Tiles, (packed, operand): (&Packed, &Operand<'_>), sums: &mut [Sums]) {
+    let (panels, count) = (packed.panels(), packed.weights.steps());
+    let tile_rows = operand.rows.next_multiple_of(TILE_ROWS);
+    assert!(count > 0 && count * 64 <= operand.row_bytes && operand.bytes.len() >= tile_rows * operand.row_bytes);
+    assert!(tile_rows <= STRIP_ROWS && sums.len() == panels && !packed.scheme.is_int8());
+    let weights = packed.weights.panels(0..panels);
+    assert!(weights.len() == panels * count * 2048, "tiles take 2 KiB a step");
+    let (rows, row_bytes) = (operand.bytes.as_ptr(), operand.row_bytes);
+    for (panel, sums) in sums.iter_mut().enumerate() {
+        let weights = weights.as_ptr().wrapping_add(panel * count * 2048);
+        let mut at = Steps { rows, row_bytes, plane_bytes: 0, weights, ahead: (rows, 0) };
+        // SAFETY: `Tiles` can only be had where the processor has AMX; all sizes were checked.
+        unsafe {
+            steps::zero_01();
+            steps::zero_23();
+            if operand.rows > TILE_ROWS {
+                steps::bf16_32(&mut at, count)
+            } else {
+                steps::bf16_16(&mut at, count)
+            }
+            steps::store_rows(sums.as_mut_ptr());
+        }
+    }
+}
+
 const BF16: u8 = 0;
 const BF16_SHORT: u8 = 1;
 const INT8: u8 = 2;

@@ -15,7 +15,7 @@ use crate::{Isa, KernelError, Stop};
 pub(super) struct Batch<'a> {
     isa: Isa,
     dim: usize,
-    queries: Vec<exact::Query<'a>>,
+    queries: &'a [exact::Query<'a>],
     packed: Vec<Packed>,
     places: &'a [Place<'a>],
 }
@@ -36,15 +36,17 @@ impl<'a> Batch<'a> {
     /// Packs the queries for every form that the blocks need.
     pub(super) fn new(
         isa: Isa,
-        (key, dim): (bound::Key, usize),
-        (units, queries): (&[Unit<'a>], Vec<exact::Query<'a>>),
+        (key, is_guess): (bound::Key, bool),
+        (units, queries): (&[Unit<'_>], &'a [exact::Query<'a>]),
         places: &'a [Place<'a>],
     ) -> Result<Self, KernelError> {
+        let dim = units[0].values.len();
         let mut packed: Vec<Packed> = Vec::with_capacity(Scheme::COUNT);
         for place in places {
             let scheme = packed::Scheme::of(isa, &place.block);
             if packed.iter().all(|packed| packed.scheme != scheme) {
-                packed.push(Packed::new((isa, scheme), key, units, dim)?);
+                let new = Packed::new((isa, scheme), key, units, dim)?;
+                packed.push(if is_guess && scheme == Scheme::Sketch { new.guess() } else { new });
             }
         }
         Ok(Self { isa, dim, queries, packed, places })
@@ -65,15 +67,6 @@ impl<'a> Batch<'a> {
         let work = |worker: &mut Worker<'_>, place: &Place<'_>, rows: std::ops::Range<usize>| self.piece(worker, (place, rows), stop);
         let workers = spread(self.places, &worker, &work, stop)?;
         Ok(workers.into_iter().map(|worker| worker.candidates).collect())
-    }
-
-    /// The bound of a query, whatever the form.
-    pub(super) fn bound(&self, query: usize) -> Option<&bound::Bound> {
-        self.packed.first().map(|packed| &packed.bounds[query])
-    }
-
-    pub(super) fn query(&self, query: usize) -> &exact::Query<'a> {
-        &self.queries[query]
     }
 
     fn piece(

@@ -98,6 +98,16 @@ impl Bound {
         Self { key, norm, error: error + SLACK, reach: reach * (1.0 + unit / (1.0 - unit)) }
     }
 
+    /// What a product is off by at most, per length of the row.
+    pub(super) fn error(&self) -> f64 {
+        self.error
+    }
+
+    /// The same with intervals that are guesses: what is most likely instead of what is possible.
+    pub(super) fn guess(self) -> Self {
+        Self { error: 0.0, reach: 0.0, ..self }
+    }
+
     /// The interval of the key of a row whose approximate product is `v`.
     pub(super) fn interval(&self, v: f64, row: Row) -> Interval {
         let norm = f64::from(row.norm);

@@ -20,7 +20,9 @@ pub(super) type Rescore<'a> = &'a mut dyn FnMut(u64) -> f64;
 
 /// The candidates of one query.
 pub(super) struct Candidates {
+    /// Rows that may be in the answer, or that are scored where intervals are guesses.
     k: usize,
+    is_guess: bool,
     best: Best,
     pending: Vec<Pending>,
     /// Keys below it are those of rows that are not in the answer.
@@ -38,7 +40,12 @@ impl Candidates {
     /// None yet; rows with keys below `floor` do not matter.
     pub(super) fn new(best: Best, floor: f64) -> Self {
         let k = best.capacity();
-        Self { k, best, pending: Vec::new(), floor, due: k.min(PENDING).max(DUE) }
+        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.min(PENDING).max(DUE) }
+    }
+
+    /// The same where intervals are guesses: the best `rows` by them are scored.
+    pub(super) fn guess(best: Best, rows: usize) -> Self {
+        Self { k: rows, is_guess: true, ..Self::new(best, f64::NEG_INFINITY) }
     }
 
     pub(super) fn floor(&self) -> f64 {
@@ -53,14 +60,30 @@ impl Candidates {
         self.pending.len() >= self.due
     }
 
-    /// Raises the floor to the k-th highest lower bound, drops what lies below, and scores the rest where there is too much of it.
+    /// Raises the floor to the k-th highest lower bound, drops what lies below, and scores the best of the rest, which raises the floor further.
     pub(super) fn tighten(&mut self, bound: &Bound, rescore: Rescore<'_>) {
         self.raise(bound);
+        if !self.is_guess {
+            self.settle_best(rescore);
+            self.raise(bound);
+        }
         if self.pending.len() > self.k.saturating_add(PENDING) {
             self.settle(rescore);
             self.raise(bound);
         }
         self.due = 2 * self.pending.len() + self.k.min(PENDING).max(DUE);
+    }
+
+    /// Scores the `k` pending rows with the highest lower bounds.
+    fn settle_best(&mut self, rescore: Rescore<'_>) {
+        let rest = if self.pending.len() > self.k {
+            self.pending.select_nth_unstable_by(self.k - 1, |a, b| b.interval.lower.total_cmp(&a.interval.lower));
+            self.pending.split_off(self.k)
+        } else {
+            Vec::new()
+        };
+        self.settle(rescore);
+        self.pending = rest;
     }
 
     fn raise(&mut self, bound: &Bound) {
@@ -91,6 +114,10 @@ impl Candidates {
     /// The best rows, all scored.
     pub(super) fn finish(mut self, bound: &Bound, rescore: Rescore<'_>) -> Best {
         self.raise(bound);
+        if !self.is_guess {
+            self.settle_best(rescore);
+            self.raise(bound);
+        }
         self.settle(rescore);
         self.best
     }

@@ -4,15 +4,15 @@ use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::best::Best;
-use super::bound::{self, Key};
+use super::bound::{self, Bound, Key};
 use super::candidates::Candidates;
 use super::exact::{Query, Rescorer};
 use super::packed::Unit;
 use super::pieces::Place;
-use super::scan;
+use super::{scan, stream};
 use crate::distance::Metric;
-use crate::gemm::GEMM_DIM_MAX;
-use crate::{Isa, KernelError, Rows, Stop};
+use crate::gemm::{GEMM_DIM_MAX, has_int8_products};
+use crate::{Isa, KernelError, Rows, Stop, threads};
 
 /// Queries that are compared together at most.
 const GROUP: usize = 1024;
@@ -27,13 +27,21 @@ pub(super) struct Goal {
     pub metric: Metric,
     pub k: usize,
     pub threshold: Option<f64>,
+    /// Rows that are scored for each that is wanted, where a sketch may guess.
+    pub oversample: Option<usize>,
+}
+
+/// True where a sketch is used at all.
+pub(super) fn may_guess(isa: Isa, metric: Metric) -> bool {
+    Key::of(metric).is_some() && has_int8_products(isa)
 }
 
 impl Goal {
     /// The best rows of each query.
     pub(super) fn reach(&self, isa: Isa, (queries, places): (Rows<'_>, &[Place<'_>]), stop: Stop<'_>) -> Result<Vec<Best>, KernelError> {
         let rows: usize = places.iter().map(|place| place.len).sum();
-        let group = (GROUP_BYTES / Candidates::bytes(self.k.min(rows))).clamp(GROUP_MIN, GROUP);
+        let group =
+            (GROUP_BYTES / Candidates::bytes(self.k.saturating_mul(self.oversample.unwrap_or(1)).min(rows))).clamp(GROUP_MIN, GROUP);
         let mut best = Vec::with_capacity(queries.len());
         for from in (0..queries.len()).step_by(group) {
             best.extend(self.group(isa, (queries.slice(from..queries.len().min(from + group)), places), stop)?);
@@ -75,12 +83,19 @@ impl Goal {
     ) -> Result<Vec<Best>, KernelError> {
         let dim = queries[0].values().len();
         let units: Vec<Unit<'_>> = queries.iter().map(|query| Unit { norm: query.norm(), values: query.values() }).collect();
-        let count = queries.len();
-        let batch = Batch::new(isa, (key, dim), (&units, queries), places)?;
-        let bounds: Vec<_> = (0..count).filter_map(|query| batch.bound(query)).collect();
-        let floor = |query: usize| self.threshold.map_or(f64::NEG_INFINITY, |threshold| bounds[query].key(threshold));
-        let mut parts = batch.run(&|query| Candidates::new(self.best(), floor(query)), stop)?.into_iter();
-        let mut candidates = parts.next().unwrap_or_default();
+        let plain: Vec<Bound> = units.iter().map(|unit| Bound::new((key, unit.norm), 0.0, (0.0, 0))).collect();
+        let new = |query: usize| match (self.oversample, self.threshold) {
+            (Some(oversample), _) => Candidates::guess(self.best(), self.k.saturating_mul(oversample)),
+            (None, Some(threshold)) => Candidates::new(self.best(), plain[query].key(threshold)),
+            (None, None) => Candidates::new(self.best(), f64::NEG_INFINITY),
+        };
+        let is_guess = self.oversample.is_some();
+        let mut parts = if let [query] = &queries[..] {
+            stream::run(isa, (key, is_guess), (query, places), (&|| new(0), stop))?.into_iter().map(|candidates| vec![candidates]).collect()
+        } else {
+            Batch::new(isa, (key, is_guess), (&units, &queries), places)?.run(&new, stop)?
+        };
+        let mut candidates = parts.pop().unwrap_or_default();
         for part in parts {
             candidates.iter_mut().zip(part).for_each(|(candidates, part)| candidates.merge(part));
         }
@@ -89,8 +104,11 @@ impl Goal {
                 return Err(KernelError::Stopped);
             }
             let mut rescorer = Rescorer::new(isa, places, dim);
-            Ok(candidates.finish(bounds[query], &mut |row| rescorer.score(row, batch.query(query))))
+            Ok(candidates.finish(&plain[query], &mut |row| rescorer.score(row, &queries[query])))
         };
+        if threads::count() == 1 || queries.len() == 1 {
+            return candidates.into_iter().enumerate().map(finish).collect();
+        }
         candidates.into_par_iter().enumerate().map(finish).collect()
     }
 }

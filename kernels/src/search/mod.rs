@@ -12,12 +12,14 @@ mod bound;
 mod candidates;
 mod exact;
 mod goal;
+mod near;
 mod packed;
 mod pieces;
 mod reference;
 mod scan;
 mod sieve;
 mod stored;
+mod stream;
 mod strip;
 
 #[cfg(test)]
@@ -31,9 +33,6 @@ use pieces::Place;
 
 pub use reference::{nearest as reference_nearest, range as reference_range, search as reference_search};
 pub use stored::{Block, Int8Sketch, Sketch, StoredRows, norms};
-
-/// Points that are compared together.
-const PIECE_ROWS: usize = 1024;
 
 /// One row of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,9 +108,14 @@ pub fn search_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Search, stop: 
         }
     }
     let places = places("search", plan.metric, (queries.dim(), blocks))?;
-    let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold };
+    let has_sketch = blocks.iter().any(|block| block.sketch.is_some());
+    let oversample = match plan.certainty {
+        Certainty::Fast { oversample } if has_sketch && goal::may_guess(isa, plan.metric) => Some(oversample),
+        _ => None,
+    };
+    let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold, oversample };
     let best = goal.reach(isa, (queries, &places), stop)?;
-    Ok(Found { hits: best.into_iter().map(Best::into_hits).collect(), is_exact: true })
+    Ok(Found { hits: best.into_iter().map(Best::into_hits).collect(), is_exact: oversample.is_none() })
 }
 
 /// Every admitted row within the threshold for each query `[queries, dim]`, closest first.
@@ -126,7 +130,7 @@ pub fn range_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Within, stop: S
     let (queries, blocks) = pair;
     let places = places("range", plan.metric, (queries.dim(), blocks))?;
     // One more than is allowed tells that there are more.
-    let goal = Goal { metric: plan.metric, k: plan.hits_max.saturating_add(1), threshold: Some(plan.threshold) };
+    let goal = Goal { metric: plan.metric, k: plan.hits_max.saturating_add(1), threshold: Some(plan.threshold), oversample: None };
     let best = goal.reach(isa, (queries, &places), stop)?;
     let got = best.iter().map(Best::len).sum();
     if got > plan.hits_max {
@@ -159,17 +163,7 @@ pub fn nearest_on(
     if out.len() != points.len() {
         return Err(KernelError::Mismatch { op: "nearest", what: "outputs", expected: points.len(), got: out.len() });
     }
-    let norms = norms(StoredRows::F32(centers.values()), centers.dim())?;
-    let block = Block { rows: StoredRows::F32(centers.values()), norms: &norms, sketch: None, admitted: None };
-    let plan = Search { metric, k: 1, threshold: None, certainty: Certainty::Exact };
-    for from in (0..points.len()).step_by(PIECE_ROWS) {
-        let piece = from..points.len().min(from + PIECE_ROWS);
-        let found = search_on(isa, (points.slice(piece.clone()), &[block]), &plan, stop)?;
-        for (out, hits) in out[piece].iter_mut().zip(&found.hits) {
-            *out = hits[0];
-        }
-    }
-    Ok(())
+    near::run(isa, (metric, points, centers), out, stop)
 }
 
 /// Checks all blocks and counts their rows.

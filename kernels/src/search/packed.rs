@@ -91,6 +91,12 @@ impl Packed {
         Ok(Self { scheme, weights, bounds, scales })
     }
 
+    /// The same with bounds that are guesses.
+    pub(super) fn guess(mut self) -> Self {
+        self.bounds.iter_mut().for_each(|bound| *bound = bound.guess());
+        self
+    }
+
     /// Panels of 32 columns.
     pub(super) fn panels(&self) -> usize {
         self.bounds.len().div_ceil(PANEL_COLUMNS)
