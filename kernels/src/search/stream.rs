@@ -6,8 +6,9 @@ use half::{bf16, f16};
 
 use super::bound::{self, Bound, Key, Test};
 use super::candidates::Candidates;
-use super::exact::{Query, Rescorer};
+use super::exact::{Against, Query, Rescorer};
 use super::pieces::{Place, spread};
+use super::stored::fetch;
 use super::{Sketch, StoredRows};
 use crate::lanes::{Lanes, on_lanes};
 use crate::{Isa, KernelError, Stop};
@@ -111,7 +112,7 @@ impl Stream<'_> {
             let known = bound::Row { norm: norms[at], residual: residuals.map_or(0.0, |residuals| residuals[at]) };
             let interval = bound.interval(worker.products[at].into(), known);
             if worker.candidates.push(place.first + (rows.start + at) as u64, interval) {
-                worker.candidates.tighten(bound, &mut |row| worker.rescorer.score(row, self.query));
+                worker.candidates.tighten(bound, &mut Against { rescorer: &mut worker.rescorer, query: self.query });
             }
         }
     }
@@ -191,7 +192,7 @@ unsafe fn side_by_side<L: Lanes, C: Cell, const R: usize>(query: &[f32], rows: &
             let query = L::load(query.as_ptr().add(at));
             for (row, sum) in sums.iter_mut().enumerate() {
                 let source = rows.as_ptr().add(row * dim + at);
-                ahead(source.cast::<u8>().wrapping_add(AHEAD_BYTES));
+                fetch(source.cast::<u8>().wrapping_add(AHEAD_BYTES));
                 *sum = C::load::<L>(source).mul_add(query, *sum);
             }
         }
@@ -205,16 +206,4 @@ unsafe fn side_by_side<L: Lanes, C: Cell, const R: usize>(query: &[f32], rows: &
         }
         *out = sums.map(|sum| sum.sum_across());
     }
-}
-
-/// Fetches a line of the cache; reads nothing.
-#[inline(always)]
-fn ahead(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, for whatever address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
