@@ -37,6 +37,9 @@ fn main() {
             }
             if is_wanted("one") {
                 set.one(isa);
+                if dim.is_multiple_of(64) {
+                    set.bits(isa);
+                }
             }
         }
     }
@@ -114,6 +117,17 @@ impl Set {
 
     fn rows(&self) -> usize {
         self.norms.len()
+    }
+
+    /// One query by the signs of all rows, compared by the bits that differ.
+    fn bits(&self, isa: Isa) {
+        let words: Vec<u64> =
+            self.f32.par_chunks(64).map(|values| values.iter().fold(0, |word, value| word << 1 | u64::from(*value > 0.0))).collect();
+        let block = Block { rows: StoredRows::Binary(&words), norms: &[], sketch: None, admitted: None };
+        let queries = Rows::new(&self.queries[..self.dim], self.dim).expect("a row");
+        let plan = Search { metric: Metric::Hamming, k: 10, threshold: None, certainty: Certainty::Exact };
+        let seconds = fastest(|| drop(black_box(search_on(isa, (queries, &[block]), &plan, &never_stop).expect("valid"))));
+        println!("one {isa} Hamming binary: {:.2} ms, {:.1} GB/s", seconds * 1e3, words.len() as f64 * 8.0 / seconds / 1e9);
     }
 
     /// Blocks of every width with their names, and the bytes of a row that a search reads. What is stored in fewer bits is another set, near enough for its speed.

@@ -47,7 +47,7 @@ impl Candidates {
     /// None yet; rows with keys below `floor` do not matter.
     pub(super) fn new(best: Best, floor: f64) -> Self {
         let k = best.capacity();
-        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.min(PENDING).max(DUE) }
+        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.clamp(DUE, PENDING) }
     }
 
     /// The same where intervals are guesses: the best `rows` by them are scored.
@@ -79,7 +79,7 @@ impl Candidates {
             self.settle(rescore);
             self.raise(bound);
         }
-        self.due = 2 * self.pending.len() + self.k.min(PENDING).max(DUE);
+        self.due = 2 * self.pending.len() + self.k.clamp(DUE, PENDING);
     }
 
     /// Scores the `k` pending rows with the highest lower bounds.

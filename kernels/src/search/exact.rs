@@ -81,7 +81,9 @@ impl<'a> Scorer<'a> {
     pub(super) fn score(&self, query: &Query<'_>) -> f64 {
         if let StoredRows::Binary(words) = self.rows {
             let stride = self.dim.div_ceil(64);
-            return bits(query, &words[self.row * stride..][..stride]);
+            let mut score = [0.0];
+            bit_scores(self.isa, query, &words[self.row * stride..][..stride], &mut score);
+            return score[0];
         }
         let (left, right) = (query.values, self.values());
         match query.metric {
@@ -138,13 +140,42 @@ impl Rescore for Against<'_, '_> {
     }
 }
 
-/// The score of packed bits.
-fn bits(query: &Query<'_>, row: &[u64]) -> f64 {
-    let count =
-        |combine: fn(u64, u64) -> u64| query.words.iter().zip(row).map(|(left, right)| combine(*left, *right).count_ones()).sum::<u32>();
-    match query.metric {
-        Metric::Hamming => count(|left, right| left ^ right).into(),
-        _ => ratio(count(|left, right| left & right), count(|left, right| left | right)),
+/// The scores of consecutive packed rows, one for each of `out`.
+pub(super) fn bit_scores(isa: Isa, query: &Query<'_>, rows: &[u64], out: &mut [f64]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the value can only be had where the processor has these instructions.
+        Isa::Avx512(_) | Isa::Amx(_) => unsafe { bits_avx512(query, rows, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2(_) => unsafe { bits_avx2(query, rows, out) },
+        _ => bits_body(query, rows, out),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,popcnt")]
+unsafe fn bits_avx512(query: &Query<'_>, rows: &[u64], out: &mut [f64]) {
+    bits_body(query, rows, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,popcnt")]
+unsafe fn bits_avx2(query: &Query<'_>, rows: &[u64], out: &mut [f64]) {
+    bits_body(query, rows, out);
+}
+
+#[inline(always)]
+fn bits_body(query: &Query<'_>, rows: &[u64], out: &mut [f64]) {
+    for (row, out) in rows.chunks_exact(query.words.len()).zip(out) {
+        let pairs = query.words.iter().zip(row);
+        *out = if query.metric == Metric::Hamming {
+            pairs.map(|(left, right)| (left ^ right).count_ones()).sum::<u32>().into()
+        } else {
+            let (both, either) = pairs
+                .fold((0, 0), |(both, either), (left, right)| (both + (left & right).count_ones(), either + (left | right).count_ones()));
+            ratio(both, either)
+        };
     }
 }
 

@@ -1,5 +1,6 @@
 //! One query against all rows, which pass by once at the speed of the memory: products in f32 with what is stored, widened in registers.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use half::{bf16, f16};
@@ -122,9 +123,9 @@ impl Stream<'_> {
 fn test(test: Test, (products, norms, residuals): (&[f32; ROWS], &[f32], Option<&[f32]>), passes: &mut [bool; ROWS]) {
     let decide = |product: f32, norm: f32, residual: f32| {
         let least = norm * test.alpha + norm * norm * test.beta + residual * test.rho + test.gamma;
-        let is_bounded = norm == 0.0 || norm >= 1e-9 && norm <= 1e9;
         // NaN on either side passes.
-        !(product < least) || !is_bounded || !residual.is_finite()
+        let is_below = matches!(product.partial_cmp(&least), Some(Ordering::Less));
+        !is_below || !bound::is_bounded(norm.into()) || !residual.is_finite()
     };
     match residuals {
         None => (0..norms.len()).for_each(|at| passes[at] = decide(products[at], norms[at], 0.0)),
