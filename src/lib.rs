@@ -16,6 +16,7 @@ pub mod resource;
 pub mod security;
 pub mod shelf;
 pub mod task;
+pub mod vectors;
 pub mod wire;
 pub mod worker;
 

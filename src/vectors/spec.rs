@@ -138,6 +138,27 @@ impl SetSpec {
     }
 }
 
+/// Metrics by their names.
+const METRICS: [(Metric, &str); 7] = [
+    (Metric::Cosine, "cosine"),
+    (Metric::Dot, "dot"),
+    (Metric::L2, "l2"),
+    (Metric::L2Squared, "l2_squared"),
+    (Metric::L1, "l1"),
+    (Metric::Hamming, "hamming"),
+    (Metric::Jaccard, "jaccard"),
+];
+
+/// A metric's name in files.
+pub(super) fn metric_name(metric: Metric) -> &'static str {
+    METRICS.iter().find(|(known, _)| *known == metric).map_or("", |(_, name)| name)
+}
+
+/// The metric of that name.
+pub(super) fn metric_of(name: &str) -> Option<Metric> {
+    METRICS.iter().find(|(_, known)| *known == name).map(|(metric, _)| *metric)
+}
+
 /// Errors: `Invalid` at `set` for a name that is not 1 to 64 of `a-z 0-9 _ - .`, beginning with a letter or a digit.
 pub fn check_name(name: &str) -> Result<(), SetError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.');
