@@ -111,14 +111,6 @@ impl Ids {
         Some(usize::from(self.order[place]))
     }
 
-    /// The greatest integer; `None` for texts and without rows.
-    pub(super) fn greatest(&self) -> Option<i64> {
-        match &self.names {
-            Names::Integers(names) => self.order.last().map(|row| names[usize::from(*row)]),
-            Names::Texts(..) => None,
-        }
-    }
-
     /// The first name that stands twice.
     pub(super) fn duplicate(&self) -> Option<RowId> {
         let same = |pair: &&[u16]| self.get(usize::from(pair[0])) == self.get(usize::from(pair[1]));

@@ -71,10 +71,6 @@ impl RowValues {
         self.count
     }
 
-    pub(super) fn dtype(&self) -> RowDtype {
-        self.dtype
-    }
-
     pub(super) fn scales(&self) -> &[f32] {
         &self.scales
     }
