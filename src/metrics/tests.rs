@@ -24,7 +24,7 @@ impl TaskExecutor for Nothing {
 
 fn render(metrics: &Metrics) -> String {
     let budget = Budget::new(&BudgetLimits { host_bytes: 1 << 20, threads: 2, devices: [("cuda:0".to_owned(), 7)].into() });
-    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget)
+    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget, &[])
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn tokens_and_documents_are_told_by_executor_operation_and_kind() {
     let work = crate::manager::throughput::Work { tasks: 1, documents: 3, prompt_tokens: 40, completion_tokens: 10 };
     throughput.count("inference", "generate", work, 0);
     stats.operations = throughput.stats(0);
-    let text = Metrics::new().render(&stats, &budget);
+    let text = Metrics::new().render(&stats, &budget, &[]);
     for line in [
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="prompt"} 40"#,
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="completion"} 10"#,

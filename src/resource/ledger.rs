@@ -74,18 +74,36 @@ impl Ledger {
 pub struct HostAccount {
     ledger: Ledger,
     share: Option<MemoryShare>,
+    relief: Option<Relief>,
 }
+
+/// Asks whoever holds idle memory to give back so many bytes; called without a lock.
+type Relief = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl HostAccount {
     /// An account whose bytes count in the share as well, if there is one.
     #[must_use]
     pub fn new(ledger: Ledger, share: Option<MemoryShare>) -> Self {
-        Self { ledger, share }
+        Self { ledger, share, relief: None }
+    }
+
+    /// The same with somebody to ask for idle memory before bytes are refused.
+    #[must_use]
+    pub fn with_relief(self, relief: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self { relief: Some(Arc::new(relief)), ..self }
     }
 
     /// Books so many bytes or none. Never waits. Errors: the account that is too full now.
     pub fn hold(&self, bytes: u64) -> Result<HeldBytes, Shortage> {
-        self.ledger.inner.budget.lock().hold(bytes, self.share.as_ref())?;
+        let hold = || self.ledger.inner.budget.lock().hold(bytes, self.share.as_ref());
+        match (hold(), &self.relief) {
+            (Ok(()), _) => {}
+            (Err(_), Some(relief)) => {
+                relief(bytes);
+                hold()?;
+            }
+            (Err(shortage), None) => return Err(shortage),
+        }
         Ok(HeldBytes { account: self.clone(), bytes })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::ids::Ids;
 use super::metadata::{MetaColumns, MetaTable, Schema, extended};
+use super::rows::FeedBuffer;
 use super::segment::{ColumnSlices, Segment, Vectors, id_bytes, vector_bytes};
 use super::set::{NewRows, VectorSet, Watch};
 use super::version::{Place, Version};
@@ -27,7 +28,9 @@ impl<'a> Incoming<'a> {
     /// Everything that takes time and needs no turn. Splits over the rayon pool. Errors: as [`VectorSet::write`].
     pub(super) fn new(set: &VectorSet, rows: NewRows<'a>, watch: Watch<'_>) -> Result<Self, SetError> {
         let spec = set.spec();
-        let count = rows.values.count(spec)?;
+        let count = rows.values.count(spec.dim).ok_or_else(|| {
+            SetError::invalid("vectors", format!("these are no whole rows of {} dimensions", spec.dim))
+        })?;
         check_ids(spec, rows.ids, count)?;
         // Told early; what the set has learned by then is asked again in turn.
         extended(&set.version().schema, rows.metadata, count)?;
@@ -38,11 +41,12 @@ impl<'a> Incoming<'a> {
             carried += MetaTable::bytes_max(&columns(rows.metadata, from..count.min(from + SEGMENT_ROWS)));
         }
         let held = set.book(count, carried)?;
-        let mut vectors = Vec::new();
+        let (mut vectors, mut buffer) = (Vec::new(), FeedBuffer::default());
         for from in (0..count).step_by(SEGMENT_ROWS) {
             watch.check()?;
             let to = count.min(from + SEGMENT_ROWS);
-            vectors.push(Vectors::new(spec, rows.values.slice(from, to, spec.dim), (from, watch.stop))?);
+            let piece = rows.values.rows(from..to, spec.dim, &mut buffer)?;
+            vectors.push(Vectors::new(spec, piece, (from, watch.stop))?);
             (watch.progress)(to as f32 / count as f32);
         }
         Ok(Self { count, ids: rows.ids, metadata: rows.metadata, vectors, held })

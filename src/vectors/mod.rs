@@ -32,7 +32,7 @@ pub use ids::RowId;
 pub use metadata::{
     FIELD_NAME_BYTES_MAX, FIELDS_MAX, FieldKind, META_LIST_MAX, META_TEXT_BYTES_MAX, MetaColumns, MetaValue, Schema,
 };
-pub use rows::RowsIn;
+pub use rows::{FeedBuffer, RowFeed, RowsIn};
 pub use search::{Answer, Found, SetQuery, search_version};
 pub use segment::SetBytes;
 pub use set::{Doomed, NewRows, OnConflict, VectorSet, Watch, Written};

@@ -1,5 +1,7 @@
 //! The values of a segment's rows in the dtype of their set, row after row.
 
+use std::ops::Range;
+
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use tallow_kernels::search::StoredRows;
@@ -20,9 +22,41 @@ pub enum RowsIn<'a> {
     Bits(&'a [u8]),
 }
 
+/// Where rows come from, piece by piece: memory or a file.
+pub trait RowFeed: Sync {
+    /// How many rows there are of `dim` dimensions; `None` when they are no whole rows.
+    fn count(&self, dim: usize) -> Option<usize>;
+
+    /// Some of them, in `buffer` where they do not lie in memory as they are needed. Errors: what is wrong with them.
+    fn rows<'a>(&'a self, range: Range<usize>, dim: usize, buffer: &'a mut FeedBuffer) -> Result<RowsIn<'a>, SetError>;
+}
+
+/// What a feed may use for one piece.
+#[derive(Default)]
+pub struct FeedBuffer {
+    /// For values.
+    pub values: Vec<f32>,
+    /// For bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl RowFeed for RowsIn<'_> {
+    fn count(&self, dim: usize) -> Option<usize> {
+        let (found, width) = match self {
+            Self::Values(values) => (values.len(), dim),
+            Self::Bits(bytes) => (bytes.len(), dim.div_ceil(8)),
+        };
+        found.is_multiple_of(width).then_some(found / width)
+    }
+
+    fn rows<'a>(&'a self, range: Range<usize>, dim: usize, _unused: &'a mut FeedBuffer) -> Result<RowsIn<'a>, SetError> {
+        Ok(self.slice(range.start, range.end, dim))
+    }
+}
+
 impl RowsIn<'_> {
     /// Errors: `Invalid` at `vectors` when these are no whole rows of the set.
-    pub(super) fn count(self, spec: &SetSpec) -> Result<usize, SetError> {
+    pub(super) fn count_of(self, spec: &SetSpec) -> Result<usize, SetError> {
         let (found, width) = match self {
             Self::Values(values) => (values.len(), spec.dim),
             Self::Bits(bytes) => (bytes.len(), spec.dim.div_ceil(8)),
@@ -36,7 +70,7 @@ impl RowsIn<'_> {
         Ok(found / width)
     }
 
-    pub(super) fn slice(self, from: usize, to: usize, dim: usize) -> Self {
+    fn slice(self, from: usize, to: usize, dim: usize) -> Self {
         match self {
             Self::Values(values) => Self::Values(&values[from * dim..to * dim]),
             Self::Bits(bytes) => Self::Bits(&bytes[from * dim.div_ceil(8)..to * dim.div_ceil(8)]),

@@ -93,7 +93,7 @@ impl Vectors {
     ///
     /// Errors: `Invalid` at `vectors[row][column]`, counted from `first`; `Stopped`.
     pub(super) fn new(spec: &SetSpec, rows: RowsIn<'_>, (first, stop): (usize, &dyn Fn() -> bool)) -> Result<Self, SetError> {
-        let mut values = RowValues::zeroed(spec.dtype, spec.dim, rows.count(spec)?);
+        let mut values = RowValues::zeroed(spec.dtype, spec.dim, rows.count_of(spec)?);
         values.write(0, rows, (first, stop))?;
         Self::of(spec, values)
     }

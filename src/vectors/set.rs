@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::files::SetFolder;
 use super::incoming::Incoming;
 use super::metadata::{MetaColumns, extended};
-use super::rows::RowsIn;
+use super::rows::RowFeed;
 use super::segment::{Segment, vector_bytes};
 use super::version::{Group, Part, Place, Version, groups};
 use super::{Filter, RowId, SEGMENT_ROWS, SET_ROWS_MAX, SetError, SetSpec};
@@ -31,7 +31,7 @@ pub struct Watch<'a> {
 #[derive(Clone, Copy)]
 pub struct NewRows<'a> {
     /// Their values.
-    pub values: RowsIn<'a>,
+    pub values: &'a dyn RowFeed,
     /// Their names, one each; absent only in sets named by integers.
     pub ids: Option<&'a [RowId]>,
     /// What they carry: a place in each column for each row.

@@ -14,6 +14,7 @@ mod pca;
 mod quantize;
 mod ranking;
 mod reduce;
+pub mod rows_file;
 mod search;
 mod sets;
 
@@ -28,6 +29,7 @@ use serde_json::json;
 
 use super::operation::{Entry, OperationTable, Work};
 use crate::resource::{BudgetLimits, ComputePool, HostAccount, Ledger};
+use crate::task::vector::set::SetInfo;
 use crate::task::{
     ExecutorCapabilities, ExecutorReport, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskType,
     execute_inline,
@@ -37,6 +39,8 @@ use crate::vectors::{SetSpec, SetStore};
 /// What the operations of this executor share.
 struct VectorState {
     sets: SetStore,
+    /// Tasks may name files by any path of this host.
+    allow_paths: bool,
 }
 
 impl VectorState {
@@ -91,7 +95,7 @@ impl VectorComputationExecutor {
     /// An executor whose sets are booked and saved as the options say.
     #[must_use]
     pub fn with_options(pool: ComputePool, options: VectorOptions) -> Self {
-        let VectorOptions { max_memory_mb, account, folder, .. } = options;
+        let VectorOptions { max_memory_mb, account, folder, allow_paths } = options;
         let entries = vec![
             Entry::of::<compare::CosineSimilarity>(),
             Entry::of::<compare::Similarity>(),
@@ -125,15 +129,24 @@ impl VectorComputationExecutor {
             Entry::of::<sets::Get>(),
             Entry::of::<sets::Search>(),
             Entry::of::<sets::Save>(),
+            Entry::of::<sets::Load>(),
         ];
         let capabilities =
             ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb, requires_gpu: false };
         Self {
             table: Arc::new(OperationTable::new(TaskType::VectorComputation, entries)),
-            state: Arc::new(VectorState { sets: SetStore::open(account, folder) }),
+            state: Arc::new(VectorState { sets: SetStore::open(account, folder), allow_paths }),
             pool,
             capabilities: Arc::new(capabilities),
         }
+    }
+}
+
+impl VectorComputationExecutor {
+    /// Every resident or saved set.
+    #[must_use]
+    pub fn sets(&self) -> Vec<SetInfo> {
+        sets::infos(&self.state.sets)
     }
 }
 
@@ -179,7 +192,7 @@ impl TaskExecutor for VectorComputationExecutor {
             details: json!({
                 "threads": self.pool.thread_count(),
                 "isa": tallow_kernels::Isa::active().name(),
-                "sets": sets::infos(&self.state.sets),
+                "sets": self.sets(),
             }),
         }]
     }

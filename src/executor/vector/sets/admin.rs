@@ -1,4 +1,4 @@
-//! `set.create`, `set.drop`, `set.list`, `set.stats`, `set.save`.
+//! `set.create`, `set.drop`, `set.list` and `set.stats`.
 
 use super::convert::{dtype_word, id_kind, id_kind_word, metric_word, row_dtype, sketch_kind, sketch_word};
 use super::watched;
@@ -8,8 +8,7 @@ use crate::executor::vector::VectorState;
 use crate::executor::vector::compare::kernel_metric;
 use crate::executor::vector::output::cost;
 use crate::task::vector::set::{
-    SetBytesOutput, SetCreateRequest, SetDropOutput, SetDropRequest, SetFileOutput, SetInfo, SetListOutput, SetListRequest, SetSaveRequest,
-    SetStateName, SetStatsRequest,
+    SetBytesOutput, SetCreateRequest, SetDropOutput, SetDropRequest, SetInfo, SetListOutput, SetListRequest, SetStateName, SetStatsRequest,
 };
 use crate::task::{Parts, TaskError};
 use crate::vectors::{FieldKind, SetListing, SetSpec, SetState, SetStore};
@@ -106,27 +105,6 @@ impl Operation<VectorState> for Stats {
             other => other,
         })?;
         info_of(&scope.state.sets, &request.set)
-    }
-}
-
-/// A set on its way to disk.
-pub(in crate::executor::vector) struct Save;
-
-impl Operation<VectorState> for Save {
-    type Request = SetSaveRequest;
-    type Output = SetFileOutput;
-    const NAME: &'static str = "set.save";
-    const SUMMARY: &'static str = "Saves a resident set in the worker's store, or its rows as .npy, .safetensors or .fvecs.";
-
-    fn check(request: &Self::Request, _state: &VectorState, _parts: &Parts) -> Result<Cost, TaskError> {
-        check_set(&request.set)?;
-        Ok(cost(16 << 20, 0))
-    }
-
-    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
-        let set = watched(scope, "saving the set", |watch| scope.state.sets.save(&request.set, watch))?;
-        let version = set.version();
-        Ok(SetFileOutput { set: request.set.clone(), version: version.number(), rows: version.len(), file: None, file_rows: None })
     }
 }
 

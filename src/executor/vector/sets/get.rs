@@ -27,8 +27,8 @@ impl Operation<VectorState> for Get {
     fn check(request: &Self::Request, state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_set(&request.set)?;
         let count = id_count(&request.ids, parts)?;
-        // A set that is not there yet is as wide as the widest allowed one.
-        let dim = state.spec_of(&request.set).map_or(0, |spec| spec.dim);
+        // A set that another task makes first counts as a common one; what leaves is bounded once more when the width is known.
+        let dim = state.spec_of(&request.set).map_or(1024, |spec| spec.dim);
         let vectors = if request.vectors { array_bytes("vectors", request.encoding, count.saturating_mul(dim), 4)? } else { 0 };
         let metadata = if request.metadata { count as u64 * META_BYTES } else { 0 };
         Ok(cost(vectors.saturating_add(metadata).saturating_add(count as u64 * 160), 0))

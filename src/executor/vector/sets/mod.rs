@@ -3,6 +3,7 @@
 mod admin;
 mod convert;
 mod delete;
+mod files;
 mod get;
 mod search;
 mod write;
@@ -14,8 +15,9 @@ use crate::executor::operation::Scope;
 use crate::task::{TaskError, TaskSink};
 use crate::vectors::{SetError, Watch};
 
-pub(super) use admin::{Create, Drop, List, Save, Stats, infos};
+pub(super) use admin::{Create, Drop, List, Stats, infos};
 pub(super) use delete::Delete;
+pub(super) use files::{Load, Save};
 pub(super) use get::Get;
 pub(super) use search::Search;
 pub(super) use write::{Append, Upsert};

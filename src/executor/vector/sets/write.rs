@@ -107,7 +107,7 @@ fn write(writing: Writing<'_>, on_conflict: OnConflict, scope: &Scope<'_, Vector
     };
     let ids = writing.ids.map(|ids| row_ids(ids, scope.parts)).transpose()?;
     let metadata = meta_columns(writing.metadata, shape.rows)?;
-    let rows = NewRows { values, ids: ids.as_deref(), metadata: &metadata };
+    let rows = NewRows { values: &values, ids: ids.as_deref(), metadata: &metadata };
     let written = watched(scope, "adding rows", |watch| set.write(rows, on_conflict, watch))?;
     Ok(SetWriteOutput {
         set: writing.set.to_owned(),
