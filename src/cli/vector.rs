@@ -125,9 +125,8 @@ fn put_inputs(info: &OperationInfo, inputs: &[String], data: &mut Map<String, Va
 fn value(info: &OperationInfo, field: &str, text: &str) -> Result<Value, CliError> {
     match info.request_schema.pointer(&format!("/properties/{field}/type")).and_then(Value::as_str) {
         Some("string") => Ok(text.into()),
-        Some("integer" | "number") => serde_json::from_str(text).map_err(|_no_number| {
-            CliError::usage(format!("{field}: `{}` is no number", super::output::clip(text, 40)))
-        }),
+        Some("integer" | "number") => serde_json::from_str(text)
+            .map_err(|_no_number| CliError::usage(format!("{field}: `{}` is no number", super::output::clip(text, 40)))),
         _ => array(field, text),
     }
 }

@@ -24,7 +24,8 @@ impl TaskExecutor for Nothing {
 
 fn render(metrics: &Metrics) -> String {
     let budget = Budget::new(&BudgetLimits { host_bytes: 1 << 20, threads: 2, devices: [("cuda:0".to_owned(), 7)].into() });
-    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget, &[])
+    let sets = [SetFigures { name: "docs".into(), rows: 3, bytes: 4096 }];
+    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget, &sets)
 }
 
 #[test]
@@ -51,6 +52,9 @@ fn every_sample_has_a_head_and_a_number() {
     assert!(text.contains(r#"tallow_http_requests_total{method="GET",path="/v1/\"odd\"\\",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"tallow_http_request_duration_seconds_bucket{path="/v1/\"odd\"\\",le="+Inf"} 1"#), "{text}");
     assert!(text.contains("tallow_memory_limit_bytes{device=\"cuda:0\"} 7"), "{text}");
+    for line in ["tallow_vector_sets 1", "tallow_vector_set_rows{set=\"docs\"} 3", "tallow_vector_set_bytes{set=\"docs\"} 4096"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
 }
 
 #[test]

@@ -90,7 +90,10 @@ impl Filter {
         match self {
             Self::And(inner) | Self::Or(inner) => {
                 let name = self.name();
-                inner.iter().enumerate().try_for_each(|(place, inner)| inner.check_at(&Path::Item(path, name, place), (depth + 1, conditions)))
+                inner
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(place, inner)| inner.check_at(&Path::Item(path, name, place), (depth + 1, conditions)))
             }
             Self::Not(inner) => inner.check_at(&Path::Key(path, "not"), (depth + 1, conditions)),
             Self::Eq { value, .. } => scalar(value, &Path::Key(&Path::Key(path, "eq"), "value")),
@@ -210,13 +213,15 @@ fn one_of(column: Option<&Column>, rows: usize, values: &[MetaValue]) -> Bits {
             Bits::of(rows, |row| (flags[row] == 1 && no) || (flags[row] == 2 && yes))
         }
         Some(Column::Numbers { rows: places, values: numbers }) => {
-            let mut wanted: Vec<f64> = values.iter().filter_map(|value| if let MetaValue::Number(number) = value { Some(*number) } else { None }).collect();
+            let mut wanted: Vec<f64> =
+                values.iter().filter_map(|value| if let MetaValue::Number(number) = value { Some(*number) } else { None }).collect();
             wanted.sort_by(f64::total_cmp);
             let has = |number: f64| wanted.binary_search_by(|known| known.partial_cmp(&number).unwrap_or(std::cmp::Ordering::Less)).is_ok();
             of_places(rows, places.iter().zip(numbers).filter(|(_, number)| has(**number)).map(|(place, _)| *place))
         }
         Some(column) => {
-            let wanted: Vec<&str> = values.iter().filter_map(|value| if let MetaValue::Text(text) = value { Some(text.as_str()) } else { None }).collect();
+            let wanted: Vec<&str> =
+                values.iter().filter_map(|value| if let MetaValue::Text(text) = value { Some(text.as_str()) } else { None }).collect();
             rows_with_texts(column, rows, &wanted)
         }
     }
@@ -224,7 +229,9 @@ fn one_of(column: Option<&Column>, rows: usize, values: &[MetaValue]) -> Bits {
 
 fn scalar(value: &MetaValue, path: &Path<'_>) -> Result<(), SetError> {
     match value {
-        MetaValue::Texts(_) => Err(SetError::invalid(path.text(), "found a list; a field is compared with a string, a number or a boolean")),
+        MetaValue::Texts(_) => {
+            Err(SetError::invalid(path.text(), "found a list; a field is compared with a string, a number or a boolean"))
+        }
         MetaValue::Number(number) if !number.is_finite() => Err(SetError::invalid(path.text(), "numbers must be finite")),
         _ => Ok(()),
     }

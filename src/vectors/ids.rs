@@ -18,9 +18,7 @@ impl RowId {
         match (self, kind) {
             (Self::Integer(_), IdKind::Integer) => Ok(()),
             (Self::Text(text), IdKind::Text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Ok(()),
-            (Self::Text(text), IdKind::Text) => {
-                refused(format!("found a text of {} bytes; allowed: 1 to {ID_BYTES_MAX}", text.len()))
-            }
+            (Self::Text(text), IdKind::Text) => refused(format!("found a text of {} bytes; allowed: 1 to {ID_BYTES_MAX}", text.len())),
             (Self::Integer(_), IdKind::Text) => refused("found an integer; the rows of this set are named by texts".into()),
             (Self::Text(_), IdKind::Integer) => refused("found a text; the rows of this set are named by integers".into()),
         }
@@ -105,10 +103,20 @@ impl Ids {
                 }
                 self.order.binary_search_by_key(id, |row| names[usize::from(*row)]).ok()?
             }
-            (Names::Texts(..), RowId::Text(id)) => self.order.binary_search_by_key(&id.as_str(), |row| self.text(usize::from(*row))).ok()?,
+            (Names::Texts(..), RowId::Text(id)) => {
+                self.order.binary_search_by_key(&id.as_str(), |row| self.text(usize::from(*row))).ok()?
+            }
             _ => return None,
         };
         Some(usize::from(self.order[place]))
+    }
+
+    /// The greatest integer; `None` for texts and without rows.
+    pub(super) fn greatest(&self) -> Option<i64> {
+        match &self.names {
+            Names::Integers(names) => self.order.last().map(|row| names[usize::from(*row)]),
+            Names::Texts(..) => None,
+        }
     }
 
     /// The first name that stands twice.

@@ -28,9 +28,10 @@ impl<'a> Incoming<'a> {
     /// Everything that takes time and needs no turn. Splits over the rayon pool. Errors: as [`VectorSet::write`].
     pub(super) fn new(set: &VectorSet, rows: NewRows<'a>, watch: Watch<'_>) -> Result<Self, SetError> {
         let spec = set.spec();
-        let count = rows.values.count(spec.dim).ok_or_else(|| {
-            SetError::invalid("vectors", format!("these are no whole rows of {} dimensions", spec.dim))
-        })?;
+        let count = rows
+            .values
+            .count(spec.dim)
+            .ok_or_else(|| SetError::invalid("vectors", format!("these are no whole rows of {} dimensions", spec.dim)))?;
         check_ids(spec, rows.ids, count)?;
         // Told early; what the set has learned by then is asked again in turn.
         extended(&set.version().schema, rows.metadata, count)?;

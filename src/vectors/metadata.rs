@@ -132,7 +132,10 @@ fn check_field(name: &str) -> Result<(), SetError> {
         return Ok(());
     }
     let found: String = name.chars().take(32).collect();
-    Err(SetError::invalid("metadata", format!("found a field {found:?}; a name has 1 to {FIELD_NAME_BYTES_MAX} bytes and no control characters")))
+    Err(SetError::invalid(
+        "metadata",
+        format!("found a field {found:?}; a name has 1 to {FIELD_NAME_BYTES_MAX} bytes and no control characters"),
+    ))
 }
 
 /// Texts, each once, ascending.
@@ -166,21 +169,11 @@ pub(super) enum Column {
     /// 0 absent, 1 false, 2 true.
     Flags(Vec<u8>),
     /// The value of each row that has one, with its row.
-    Numbers {
-        rows: Vec<u16>,
-        values: Vec<f64>,
-    },
+    Numbers { rows: Vec<u16>, values: Vec<f64> },
     /// 0 absent, else one more than the place in the dictionary.
-    Texts {
-        dictionary: Dictionary,
-        codes: Vec<u16>,
-    },
+    Texts { dictionary: Dictionary, codes: Vec<u16> },
     /// Where the list of each row begins, one more for the end; places in the dictionary.
-    Lists {
-        dictionary: Dictionary,
-        starts: Vec<u32>,
-        codes: Vec<u32>,
-    },
+    Lists { dictionary: Dictionary, starts: Vec<u32>, codes: Vec<u32> },
 }
 
 impl Column {
@@ -200,9 +193,13 @@ impl Column {
 
     fn loose(kind: FieldKind, values: &[Option<MetaValue>]) -> Self {
         match kind {
-            FieldKind::Flag => Self::Flags(values.iter().map(|value| if let Some(MetaValue::Flag(flag)) = value { 1 + u8::from(*flag) } else { 0 }).collect()),
+            FieldKind::Flag => Self::Flags(
+                values.iter().map(|value| if let Some(MetaValue::Flag(flag)) = value { 1 + u8::from(*flag) } else { 0 }).collect(),
+            ),
             FieldKind::Number => {
-                let number = |(row, value): (usize, &Option<MetaValue>)| if let Some(MetaValue::Number(number)) = value { Some((row as u16, *number)) } else { None };
+                let number = |(row, value): (usize, &Option<MetaValue>)| {
+                    if let Some(MetaValue::Number(number)) = value { Some((row as u16, *number)) } else { None }
+                };
                 let (rows, values) = values.iter().enumerate().filter_map(number).unzip();
                 Self::Numbers { rows, values }
             }
@@ -214,7 +211,8 @@ impl Column {
                 Self::Texts { codes: texts.iter().map(code).collect(), dictionary }
             }
             FieldKind::Texts => {
-                let list = |value: &'_ Option<MetaValue>| if let Some(MetaValue::Texts(texts)) = value { texts.clone() } else { Vec::new() };
+                let list =
+                    |value: &'_ Option<MetaValue>| if let Some(MetaValue::Texts(texts)) = value { texts.clone() } else { Vec::new() };
                 let lists: Vec<Vec<String>> = values.iter().map(list).collect();
                 let dictionary = Dictionary::of(lists.iter().flatten());
                 let (mut starts, mut codes) = (Vec::with_capacity(lists.len() + 1), Vec::new());
@@ -260,7 +258,10 @@ impl Column {
             Self::Flags(flags) => flags.len() == rows && flags.iter().all(|flag| *flag <= 2),
             Self::Numbers { rows: places, values } => {
                 let inside = places.iter().all(|place| usize::from(*place) < rows);
-                places.len() == values.len() && inside && places.is_sorted_by(|one, next| one < next) && values.iter().all(|value| value.is_finite())
+                places.len() == values.len()
+                    && inside
+                    && places.is_sorted_by(|one, next| one < next)
+                    && values.iter().all(|value| value.is_finite())
             }
             Self::Texts { dictionary, codes } => {
                 codes.len() == rows && sorted(dictionary) && codes.iter().all(|code| usize::from(*code) <= dictionary.0.len())

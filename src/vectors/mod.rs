@@ -29,9 +29,7 @@ pub use bits::Bits;
 pub use error::SetError;
 pub use filter::{Bounds, FILTER_CONDITIONS_MAX, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Filter};
 pub use ids::RowId;
-pub use metadata::{
-    FIELD_NAME_BYTES_MAX, FIELDS_MAX, FieldKind, META_LIST_MAX, META_TEXT_BYTES_MAX, MetaColumns, MetaValue, Schema,
-};
+pub use metadata::{FIELD_NAME_BYTES_MAX, FIELDS_MAX, FieldKind, META_LIST_MAX, META_TEXT_BYTES_MAX, MetaColumns, MetaValue, Schema};
 pub use rows::{FeedBuffer, RowFeed, RowsIn};
 pub use search::{Answer, Found, SetQuery, search_version};
 pub use segment::SetBytes;

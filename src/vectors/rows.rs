@@ -200,13 +200,14 @@ impl RowValues {
 
     /// True when no bit behind the last dimension is set: what comes from a file may say anything.
     pub(super) fn is_sound(&self) -> bool {
-        self.dtype != RowDtype::Binary || (0..self.count).all(|row| {
-            let (bytes, used) = (self.raw_row(row), self.dim % 8);
-            let whole = self.dim / 8;
-            let part = bytes.get(whole).copied().unwrap_or(0) & (0xffu16 >> used) as u8;
-            let behind = if used == 0 { whole } else { whole + 1 };
-            (used == 0 || part == 0) && bytes[behind..].iter().all(|byte| *byte == 0)
-        })
+        self.dtype != RowDtype::Binary
+            || (0..self.count).all(|row| {
+                let (bytes, used) = (self.raw_row(row), self.dim % 8);
+                let whole = self.dim / 8;
+                let part = bytes.get(whole).copied().unwrap_or(0) & (0xffu16 >> used) as u8;
+                let behind = if used == 0 { whole } else { whole + 1 };
+                (used == 0 || part == 0) && bytes[behind..].iter().all(|byte| *byte == 0)
+            })
     }
 
     /// Takes one row of another of the same dtype and dimension.

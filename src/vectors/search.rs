@@ -101,7 +101,8 @@ fn batch(
     let (metric, stop) = (spec.metric, watch.stop);
     match (query.k, threshold) {
         (Some(k), _) => {
-            let found = search(queries, blocks, &Search { metric, k, threshold, certainty }, stop).map_err(|error| refused("queries", &error))?;
+            let found =
+                search(queries, blocks, &Search { metric, k, threshold, certainty }, stop).map_err(|error| refused("queries", &error))?;
             Ok((found.hits, found.is_exact))
         }
         (None, Some(threshold)) => {

@@ -128,18 +128,25 @@ impl Segment {
     /// One segment of the live rows of several, in their order. On the calling thread; asks `stop` every few thousand rows.
     ///
     /// `held` was booked for it. Errors: `Stopped`.
-    pub(super) fn joined(spec: &SetSpec, parts: &[(&Self, Option<&Bits>)], (held, stop): (HeldBytes, &dyn Fn() -> bool)) -> Result<Self, SetError> {
+    pub(super) fn joined(
+        spec: &SetSpec,
+        parts: &[(&Self, Option<&Bits>)],
+        (held, stop): (HeldBytes, &dyn Fn() -> bool),
+    ) -> Result<Self, SetError> {
         let live: Vec<(usize, usize)> = parts
             .iter()
             .enumerate()
-            .flat_map(|(part, (segment, dead))| (0..segment.len()).filter(|row| dead.is_none_or(|dead| !dead.get(*row))).map(move |row| (part, row)))
+            .flat_map(|(part, (segment, dead))| {
+                (0..segment.len()).filter(|row| dead.is_none_or(|dead| !dead.get(*row))).map(move |row| (part, row))
+            })
             .collect();
         debug_assert!(live.len() <= SEGMENT_ROWS, "segments that are joined fit into one");
         let dim = spec.dim;
         let mut values = RowValues::zeroed(spec.dtype, dim, live.len());
         let mut norms = Vec::with_capacity(live.len());
         let sketched = spec.sketch == SketchKind::Int8;
-        let mut sketch = sketched.then(|| Int8Sketch { values: Vec::with_capacity(live.len() * dim), scales: Vec::new(), residuals: Vec::new() });
+        let mut sketch =
+            sketched.then(|| Int8Sketch { values: Vec::with_capacity(live.len() * dim), scales: Vec::new(), residuals: Vec::new() });
         let mut ids = Vec::with_capacity(live.len());
         for (at, (part, row)) in live.iter().copied().enumerate() {
             if at % 2048 == 0 && stop() {
@@ -203,7 +210,8 @@ impl Segment {
 
 /// The metadata of rows of several segments.
 fn joined_metadata(parts: &[(&Segment, Option<&Bits>)], live: &[(usize, usize)]) -> MetaTable {
-    let schema: super::Schema = parts.iter().flat_map(|(segment, _)| segment.metadata.fields()).map(|(name, kind)| (name.into(), kind)).collect();
+    let schema: super::Schema =
+        parts.iter().flat_map(|(segment, _)| segment.metadata.fields()).map(|(name, kind)| (name.into(), kind)).collect();
     let column = |name: &str| live.iter().map(|(part, row)| parts[*part].0.metadata.value(name, *row)).collect::<Vec<_>>();
     let columns: Vec<(&str, Vec<Option<MetaValue>>)> = schema.keys().map(|name| (&**name, column(name))).collect();
     MetaTable::new(&schema, &columns.iter().map(|(name, values)| (*name, values.as_slice())).collect())

@@ -248,7 +248,12 @@ impl SetStore {
     #[must_use]
     pub fn list(&self) -> Vec<SetListing> {
         let slots: Vec<(String, Arc<Slot>)> = self.inner.slots.lock().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
-        slots.into_iter().filter_map(|(name, slot)| slot.state.try_lock().map_or_else(|| Some(bare(&name, SetState::Saved)), |state| listing(&name, &state))).collect()
+        slots
+            .into_iter()
+            .filter_map(|(name, slot)| {
+                slot.state.try_lock().map_or_else(|| Some(bare(&name, SetState::Saved)), |state| listing(&name, &state))
+            })
+            .collect()
     }
 
     fn slot(&self, name: &str) -> Result<Arc<Slot>, SetError> {
@@ -263,7 +268,9 @@ impl SetStore {
 
     fn folder_of(&self, name: &str, field: &str) -> Result<SetFolder, SetError> {
         let folder = self.inner.folder.as_ref();
-        folder.map(|folder| folder.set(name)).ok_or_else(|| SetError::invalid(field, "this worker has no folder to save sets in (`--vectors-dir`)"))
+        folder
+            .map(|folder| folder.set(name))
+            .ok_or_else(|| SetError::invalid(field, "this worker has no folder to save sets in (`--vectors-dir`)"))
     }
 }
 

@@ -192,7 +192,9 @@ pub(super) fn groups(sizes: &[(usize, usize)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::with_capacity(sizes.len());
     for (at, (live, dead)) in sizes.iter().copied().enumerate() {
         let mut last = Group { from: at, to: at + 1, live, rewritten: dead > 0 && dead >= live };
-        while let Some(before) = groups.last().filter(|before| before.live < 2 * last.live.max(1) && before.live + last.live <= SEGMENT_ROWS) {
+        while let Some(before) =
+            groups.last().filter(|before| before.live < 2 * last.live.max(1) && before.live + last.live <= SEGMENT_ROWS)
+        {
             last = Group { from: before.from, to: last.to, live: before.live + last.live, rewritten: true };
             groups.pop();
         }

@@ -27,8 +27,8 @@ use std::sync::Arc;
 use tallow_kernels::device::DeviceSurvey;
 
 use crate::config::WorkerSettings;
-use crate::executor::{ExecutorRegistry, VectorComputationExecutor};
 use crate::executor::inference::ModelInferenceExecutor;
+use crate::executor::{ExecutorRegistry, VectorComputationExecutor};
 use crate::manager::{ManagerOptions, TaskManager};
 use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Ledger, MemoryLimit, device_key};
 use crate::task::{TaskError, TaskExecutor};

@@ -11,6 +11,7 @@ mod graph;
 mod library;
 mod memory;
 mod models;
+mod sets;
 mod storms;
 mod support;
 mod throughput;

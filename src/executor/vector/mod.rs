@@ -131,8 +131,7 @@ impl VectorComputationExecutor {
             Entry::of::<sets::Save>(),
             Entry::of::<sets::Load>(),
         ];
-        let capabilities =
-            ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb, requires_gpu: false };
+        let capabilities = ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb, requires_gpu: false };
         Self {
             table: Arc::new(OperationTable::new(TaskType::VectorComputation, entries)),
             state: Arc::new(VectorState { sets: SetStore::open(account, folder), allow_paths }),

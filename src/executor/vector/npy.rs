@@ -77,7 +77,8 @@ pub fn npy_head(dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, TaskError> {
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
-    let header_bytes = u16::try_from(header.len()).map_err(|_too_long| invalid(format!("{} dimensions do not fit the header", shape.len())))?;
+    let header_bytes =
+        u16::try_from(header.len()).map_err(|_too_long| invalid(format!("{} dimensions do not fit the header", shape.len())))?;
     let mut out = Vec::with_capacity(MAGIC.len() + 4 + header.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[1, 0]);

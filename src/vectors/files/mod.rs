@@ -5,8 +5,8 @@
 //! anything of its size is allocated.
 
 mod manifest;
-mod segment;
 mod sealed;
+mod segment;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -141,6 +141,11 @@ impl SetFolder {
             let dead_count = saved.dead.as_ref().map_or(0, super::Bits::count);
             parts.push(Part { segment: segment.with_key(saved.key).into(), dead: saved.dead.map(Into::into), dead_count });
             (watch.progress)((at + 1) as f32 / count as f32);
+        }
+        // Rows that come without a name must not get one that is taken.
+        let greatest = parts.iter().filter_map(|part| part.segment.ids().greatest()).max();
+        if manifest.next_id.is_some_and(|next| greatest.is_some_and(|greatest| greatest >= next)) {
+            return Err(self.damaged(MANIFEST, broken("a row has the name of the next one")));
         }
         let version = Version { number: manifest.head.version, parts, schema: manifest.schema, next_id: manifest.next_id };
         Ok((self, spec, version))

@@ -155,7 +155,9 @@ fn read_ids(file: &mut sealed::Sealed, header: &Header, watch: Watch<'_>) -> Res
     for length in lengths.as_chunks::<2>().0 {
         let (id, after) =
             rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(|| broken("a name is longer than the names"))?;
-        ids.push(RowId::Text(id.to_owned()));
+        let id = RowId::Text(id.to_owned());
+        id.check(IdKind::Text, ids.len()).map_err(|error| broken(error.to_string()))?;
+        ids.push(id);
         rest = after;
     }
     if rest.is_empty() { Ok(ids) } else { Err(broken("the names are longer than their lengths")) }

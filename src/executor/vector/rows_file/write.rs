@@ -27,7 +27,9 @@ pub(in crate::executor::vector) fn write_rows(
     let format = RowsFormat::of(path, "file")?;
     let dtype = match (format, spec.dtype) {
         (RowsFormat::Ivecs, _) => return Err(TaskError::invalid("file", ".ivecs holds integers; write .fvecs, .npy or .safetensors")),
-        (RowsFormat::Fvecs, RowDtype::Binary) => return Err(TaskError::invalid("file", ".fvecs holds values, not bits; write .npy or .safetensors")),
+        (RowsFormat::Fvecs, RowDtype::Binary) => {
+            return Err(TaskError::invalid("file", ".fvecs holds values, not bits; write .npy or .safetensors"));
+        }
         (_, RowDtype::Binary) => Dtype::U8,
         (RowsFormat::Npy | RowsFormat::Safetensors, RowDtype::F16) => Dtype::F16,
         (RowsFormat::Safetensors, RowDtype::Bf16) => Dtype::Bf16,

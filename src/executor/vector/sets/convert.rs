@@ -85,7 +85,9 @@ pub(super) fn id_count(ids: &IdsInput, parts: &Parts) -> Result<usize, TaskError
             let part = parts.get(name).ok_or_else(|| TaskError::invalid("ids", format!("no binary part is named `{name}`")))?;
             match (part.dtype(), part.shape()) {
                 (Dtype::I64, [count]) => Ok(*count),
-                (dtype, shape) => Err(TaskError::invalid("ids", format!("found {} {shape:?}; names in a part are i64 [rows]", dtype.name()))),
+                (dtype, shape) => {
+                    Err(TaskError::invalid("ids", format!("found {} {shape:?}; names in a part are i64 [rows]", dtype.name())))
+                }
             }
         }
     }

@@ -37,14 +37,18 @@ impl Operation<VectorState> for Save {
     }
 
     fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
-        let (file, ids_file) = (
-            place_of(scope.state, "file", request.file.as_deref())?,
-            place_of(scope.state, "ids_file", request.ids_file.as_deref())?,
-        );
+        let (file, ids_file) =
+            (place_of(scope.state, "file", request.file.as_deref())?, place_of(scope.state, "ids_file", request.ids_file.as_deref())?);
         if file.is_none() && ids_file.is_none() {
             let set = watched(scope, "saving the set", |watch| scope.state.sets.save(&request.set, watch))?;
             let version = set.version();
-            return Ok(SetFileOutput { set: request.set.clone(), version: version.number(), rows: version.len(), file: None, file_rows: None });
+            return Ok(SetFileOutput {
+                set: request.set.clone(),
+                version: version.number(),
+                rows: version.len(),
+                file: None,
+                file_rows: None,
+            });
         }
         let set = watched(scope, "reading the set", |watch| scope.state.sets.get(&request.set, watch))?;
         let (version, stop) = (set.version(), || scope.cancel.is_cancelled());
@@ -88,7 +92,13 @@ impl Operation<VectorState> for Load {
         let set = watched(scope, "reading the set", |watch| scope.state.sets.get(&request.set, watch))?;
         let Some(path) = place_of(scope.state, "file", request.file.as_deref())? else {
             let version = set.version();
-            return Ok(SetFileOutput { set: request.set.clone(), version: version.number(), rows: version.len(), file: None, file_rows: None });
+            return Ok(SetFileOutput {
+                set: request.set.clone(),
+                version: version.number(),
+                rows: version.len(),
+                file: None,
+                file_rows: None,
+            });
         };
         let stop = || scope.cancel.is_cancelled();
         let rows = open_rows(&path, &request.tensor)?;
@@ -119,7 +129,10 @@ fn place_of(state: &VectorState, field: &str, name: Option<&str>) -> Result<Opti
     }
     let plain = |part: Component<'_>| matches!(part, Component::Normal(part) if !part.to_string_lossy().starts_with('.'));
     if name.len() > 255 || name.contains(['\\', '\0', ':']) || !path.components().all(plain) {
-        return Err(TaskError::invalid(field, "expected a name such as `base.npy` or `wiki/base.npy` below the folder `files` of the worker's store"));
+        return Err(TaskError::invalid(
+            field,
+            "expected a name such as `base.npy` or `wiki/base.npy` below the folder `files` of the worker's store",
+        ));
     }
     let folder = state.sets.folder().ok_or_else(|| TaskError::invalid(field, "this worker has no folder for files (`--vectors-dir`)"))?;
     Ok(Some(folder.join(FILES).join(path)))

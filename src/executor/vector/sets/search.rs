@@ -35,7 +35,8 @@ impl Operation<VectorState> for Search {
     type Request = SetSearchRequest;
     type Output = SetSearchOutput;
     const NAME: &'static str = "set.search";
-    const SUMMARY: &'static str = "The closest rows of a resident set for each query, or all within a threshold, of those that a filter admits.";
+    const SUMMARY: &'static str =
+        "The closest rows of a resident set for each query, or all within a threshold, of those that a filter admits.";
 
     fn check(request: &Self::Request, state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_set(&request.set)?;

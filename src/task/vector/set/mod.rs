@@ -8,8 +8,8 @@ mod result;
 pub use filter::{FieldCondition, FieldRange, FieldValue, FieldValues, SetFilter};
 pub use input::{IdsInput, MetadataInput, MetadataValue};
 pub use request::{
-    SearchCertainty, SetAppendRequest, SetCreateRequest, SetDeleteRequest, SetDropRequest, SetDtype, SetGetRequest, SetIdKind, SetListRequest,
-    SetLoadRequest, SetSaveRequest, SetSearchRequest, SetSketch, SetStatsRequest, SetUpsertRequest,
+    SearchCertainty, SetAppendRequest, SetCreateRequest, SetDeleteRequest, SetDropRequest, SetDtype, SetGetRequest, SetIdKind,
+    SetListRequest, SetLoadRequest, SetSaveRequest, SetSearchRequest, SetSketch, SetStatsRequest, SetUpsertRequest,
 };
 pub use result::{
     SearchFacts, SetBytesOutput, SetDeleteOutput, SetDropOutput, SetFileOutput, SetGetOutput, SetInfo, SetListOutput, SetSearchOutput,
