@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CALL_SERIES_MAX, Call, Metrics};
+use super::{CALL_SERIES_MAX, Call, Metrics, SetFigures};
 use crate::manager::TaskManager;
 use crate::resource::{Budget, BudgetLimits};
 use crate::task::{ExecutorCapabilities, Task, TaskError, TaskExecutor, TaskResult, TaskType};

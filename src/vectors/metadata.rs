@@ -148,7 +148,6 @@ impl Dictionary {
         let mut texts: Vec<Box<str>> = texts.map(|text| text.as_str().into()).collect();
         texts.sort_unstable();
         texts.dedup();
-        texts.shrink_to_fit();
         Self(texts)
     }
 
@@ -179,16 +178,28 @@ pub(super) enum Column {
 impl Column {
     fn of(kind: FieldKind, values: &[Option<MetaValue>]) -> Self {
         let mut column = Self::loose(kind, values);
-        match &mut column {
+        column.shrink();
+        column
+    }
+
+    /// Gives back what growing took too much.
+    fn shrink(&mut self) {
+        match self {
             Self::Flags(flags) => flags.shrink_to_fit(),
             Self::Numbers { rows, values } => {
                 rows.shrink_to_fit();
                 values.shrink_to_fit();
             }
-            Self::Texts { codes, .. } => codes.shrink_to_fit(),
-            Self::Lists { codes, .. } => codes.shrink_to_fit(),
+            Self::Texts { dictionary, codes } => {
+                dictionary.0.shrink_to_fit();
+                codes.shrink_to_fit();
+            }
+            Self::Lists { dictionary, starts, codes } => {
+                dictionary.0.shrink_to_fit();
+                starts.shrink_to_fit();
+                codes.shrink_to_fit();
+            }
         }
-        column
     }
 
     fn loose(kind: FieldKind, values: &[Option<MetaValue>]) -> Self {
@@ -331,9 +342,10 @@ impl MetaTable {
         self.0.iter().map(|(name, column)| (&**name, column.kind()))
     }
 
-    /// True when a table from a file is one of so many rows.
-    pub(super) fn is_sound(&self, rows: usize) -> bool {
-        self.0.values().all(|column| column.is_sound(rows))
+    /// A table that came from a file; `None` when it is not one of so many rows.
+    pub(super) fn sound(mut self, rows: usize) -> Option<Self> {
+        self.0.values_mut().for_each(Column::shrink);
+        self.0.values().all(|column| column.is_sound(rows)).then_some(self)
     }
 }
 

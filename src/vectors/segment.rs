@@ -168,7 +168,11 @@ impl Segment {
             sketch.residuals.shrink_to_fit();
         }
         let metadata = joined_metadata(parts, &live);
-        Ok(Self::new(Vectors { values, norms, sketch }, Ids::new(spec.ids, &ids), metadata, held))
+        let mut joined = Self::new(Vectors { values, norms, sketch }, Ids::new(spec.ids, &ids), metadata, held);
+        // What was booked for names and metadata of dead rows comes back.
+        let surplus = joined.held.bytes().saturating_sub(joined.bytes(spec).total());
+        drop(joined.held.split_off(surplus));
+        Ok(joined)
     }
 
     /// Rows, dead or alive.

@@ -192,9 +192,11 @@ pub(super) fn groups(sizes: &[(usize, usize)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::with_capacity(sizes.len());
     for (at, (live, dead)) in sizes.iter().copied().enumerate() {
         let mut last = Group { from: at, to: at + 1, live, rewritten: dead > 0 && dead >= live };
-        while let Some(before) =
-            groups.last().filter(|before| before.live < 2 * last.live.max(1) && before.live + last.live <= SEGMENT_ROWS)
-        {
+        // What has no live row goes; there is nothing to join.
+        let joins = |before: &Group, last: &Group| {
+            before.live.min(last.live) > 0 && before.live < 2 * last.live && before.live + last.live <= SEGMENT_ROWS
+        };
+        while let Some(before) = groups.last().filter(|before| joins(before, &last)) {
             last = Group { from: before.from, to: last.to, live: before.live + last.live, rewritten: true };
             groups.pop();
         }

@@ -131,9 +131,8 @@ pub(super) fn read(
     // Nothing is believed before the checksum is.
     file.finish()?;
     let metadata: MetaTable = serde_json::from_slice(&metadata).map_err(|error| broken(format!("its metadata: {error}")))?;
-    if !metadata.is_sound(rows) || metadata.bytes() > header.metadata_held_bytes {
-        return Err(broken("its metadata is not that of its rows"));
-    }
+    let metadata = metadata.sound(rows).filter(|metadata| metadata.bytes() <= header.metadata_held_bytes);
+    let metadata = metadata.ok_or_else(|| broken("its metadata is not that of its rows"))?;
     debug_assert!(id_bytes(spec.ids, &ids) <= names + header.id_text_bytes, "names are booked");
     let ids = Ids::new(spec.ids, &ids);
     if let Some(id) = ids.duplicate() {

@@ -10,13 +10,14 @@ use crate::executor::vector::output::cost;
 use crate::executor::vector::rows_file::{RowsFormat, open_ids, open_rows, write_ids, write_rows};
 use crate::task::vector::set::{SetFileOutput, SetLoadRequest, SetSaveRequest};
 use crate::task::{Parts, TaskError};
-use crate::vectors::{MetaColumns, NewRows, OnConflict};
+use crate::vectors::{MetaColumns, NewRows, OnConflict, SEGMENT_ROWS, SET_DIM_MAX};
 
 /// The folder of the store in which files of other programs lie.
 const FILES: &str = "files";
-/// What reading or writing a file holds at most, and at least: a segment's rows as bytes and as values.
-const FILE_HELD_MAX: u64 = 1 << 30;
+/// What reading or writing a file holds at least.
 const FILE_HELD_MIN: u64 = 16 << 20;
+/// Bytes of a value of a segment while it is read: as it lies in the file and as `f32`.
+const VALUE_BYTES: u64 = 12;
 /// Bytes of a name while it is on its way into a set, by byte of a file of names.
 const ID_BYTES: u64 = 30;
 
@@ -84,7 +85,10 @@ impl Operation<VectorState> for Load {
         // A file that another task writes first has no length yet.
         let length = |path: &Option<PathBuf>| path.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
         let (bytes, id_bytes) = (length(&file), length(&ids_file));
-        let held = bytes.saturating_mul(3).clamp(FILE_HELD_MIN, FILE_HELD_MAX);
+        // Of a set that another task makes first only the file says how wide it is.
+        let dim = state.spec_of(&request.set).map_or(SET_DIM_MAX, |spec| spec.dim);
+        let segment = SEGMENT_ROWS as u64 * dim as u64 * VALUE_BYTES;
+        let held = bytes.saturating_mul(3).min(segment).max(FILE_HELD_MIN);
         Ok(cost(held.saturating_add(id_bytes.saturating_mul(ID_BYTES)), bytes))
     }
 
