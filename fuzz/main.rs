@@ -9,6 +9,7 @@ mod documents;
 mod harness;
 mod json;
 mod references;
+mod sets;
 mod tasks;
 mod weights;
 mod wire;

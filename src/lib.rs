@@ -16,6 +16,7 @@ pub mod resource;
 pub mod security;
 pub mod shelf;
 pub mod task;
+pub mod vectors;
 pub mod wire;
 pub mod worker;
 
@@ -23,7 +24,7 @@ pub mod worker;
 pub mod cli;
 
 pub use executor::inference::{InferenceOptions, ModelInferenceExecutor};
-pub use executor::{ExecutorRegistry, TextOptions, TextProcessingExecutor, VectorComputationExecutor};
+pub use executor::{ExecutorRegistry, TextOptions, TextProcessingExecutor, VectorComputationExecutor, VectorOptions};
 pub use manager::{
     EventNotifier, MAX_RETRY_COUNT, ManagerOptions, ManualClock, MetricsCollector, TaskEventHandler, TaskManager, resolve_names,
 };

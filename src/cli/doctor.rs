@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliE
         facts.push(fact("picked", "threads", json!(reason), reason.clone()));
     }
     facts.extend(model_facts(&settings));
-    facts.extend(file_facts(session));
+    facts.extend(file_facts(session, &settings));
     tell(&facts, session)?;
     for warning in &plan.probe().warnings {
         session.note(&format!("note: {warning}"));
@@ -166,13 +166,19 @@ fn model_facts(settings: &crate::config::WorkerSettings) -> Vec<Fact> {
     ]
 }
 
-fn file_facts(session: &Session) -> Vec<Fact> {
+fn file_facts(session: &Session, settings: &crate::config::WorkerSettings) -> Vec<Fact> {
     let config = default_config_path(env).unwrap_or_else(|| PathBuf::from("none"));
     let token = TokenStore::new(&session.data_dir).path();
     vec![
         fact("files", "settings", json!(config), existing(&config)),
         fact("files", "data", json!(session.data_dir), existing(&session.data_dir)),
         fact("files", "token", json!(token), existing(&token)),
+        fact(
+            "files",
+            "vectors",
+            json!(settings.vectors_dir),
+            settings.vectors_dir.as_ref().map_or_else(|| "none".into(), |path| existing(path)),
+        ),
     ]
 }
 

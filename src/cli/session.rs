@@ -15,7 +15,7 @@ pub(crate) struct Session {
     pub(crate) out: Out,
     /// The settings file.
     pub(crate) file: ConfigFile,
-    /// Where the token and measured precisions live.
+    /// Where the token, measured precisions and saved sets of vectors live.
     pub(crate) data_dir: PathBuf,
     /// Nothing but errors goes to standard error.
     pub(crate) quiet: bool,
@@ -48,7 +48,9 @@ impl Session {
     #[must_use]
     pub(crate) fn worker(&self, layer: &WorkerLayer) -> WorkerSettings {
         let records = Some(self.data_dir.join("precision"));
-        WorkerSettings { precision_records: records, ..WorkerSettings::resolve(layer, &self.file.worker, env) }
+        let settings = WorkerSettings::resolve(layer, &self.file.worker, env);
+        let vectors_dir = settings.vectors_dir.clone().or_else(|| Some(self.data_dir.join("vectors")));
+        WorkerSettings { precision_records: records, vectors_dir, ..settings }
     }
 
     /// Tells the user something that is no result, unless they asked for quiet.

@@ -32,7 +32,7 @@ pub(crate) struct VectorArgs {
     /// The operation: cosine, topk, kmeans, pca, stats, normalize, quantize, or any of --list
     #[arg(required_unless_present = "list")]
     pub(crate) operation: Option<String>,
-    /// Its inputs in order: .npy files, JSON arrays such as [1,2,3], or plain lists such as 1,2,3 (one that starts with a minus in brackets)
+    /// Its inputs in order: .npy files, JSON arrays such as [1,2,3], or plain lists such as 1,2,3 (one that starts with a minus in brackets); names and numbers, such as of a set, as they stand
     #[arg(allow_negative_numbers = true)]
     pub(crate) inputs: Vec<String>,
     /// A field of the operation, such as --set metric=l2; may be repeated
@@ -114,11 +114,21 @@ fn put_inputs(info: &OperationInfo, inputs: &[String], data: &mut Map<String, Va
             parts.insert(field.clone(), npy::read(Path::new(input))?);
             json!({ "$part": field })
         } else {
-            array(field, input)?
+            value(info, field, input)?
         };
         data.insert(field.clone(), value);
     }
     Ok(())
+}
+
+/// An input as its field takes it: a name as it stands, a number, or an array.
+fn value(info: &OperationInfo, field: &str, text: &str) -> Result<Value, CliError> {
+    match info.request_schema.pointer(&format!("/properties/{field}/type")).and_then(Value::as_str) {
+        Some("string") => Ok(text.into()),
+        Some("integer" | "number") => serde_json::from_str(text)
+            .map_err(|_no_number| CliError::usage(format!("{field}: `{}` is no number", super::output::clip(text, 40)))),
+        _ => array(field, text),
+    }
 }
 
 /// `[1, 2]`, `[[1, 2], [3, 4]]` or `1,2`.

@@ -16,7 +16,7 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConfigFile {
-    /// Where the token and measured precisions live.
+    /// Where the token, measured precisions and saved sets of vectors live.
     pub data_dir: Option<PathBuf>,
     /// Table `[worker]`.
     pub worker: WorkerLayer,

@@ -65,6 +65,9 @@ pub struct WorkerLayer {
     /// Directory of model directories, searched before the Hugging Face cache
     #[arg(long, env = "TALLOW_MODELS_DIR", value_name = "DIR", global = true)]
     pub models_dir: Option<PathBuf>,
+    /// Directory in which sets of vectors are saved [default: `vectors` in the data directory]
+    #[arg(long, env = "TALLOW_VECTORS_DIR", value_name = "DIR", global = true)]
+    pub vectors_dir: Option<PathBuf>,
     /// Never open a connection to fetch a model (also: HF_HUB_OFFLINE=1)
     #[arg(long, env = "TALLOW_OFFLINE", global = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub offline: Option<bool>,

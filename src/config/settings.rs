@@ -46,9 +46,11 @@ pub struct WorkerSettings {
     pub model: Option<String>,
     /// Searched for models before the Hugging Face cache.
     pub models_dir: Option<PathBuf>,
+    /// Where sets of vectors are saved; `None` = nowhere.
+    pub vectors_dir: Option<PathBuf>,
     /// Never fetch a model.
     pub offline: bool,
-    /// A task may name a model by a path of this host.
+    /// A task may name models and files by paths of this host.
     pub model_paths: bool,
 }
 
@@ -110,6 +112,7 @@ impl WorkerSettings {
             result_cache_bytes: first.result_cache.or(second.result_cache).map_or(0, |size| size.0),
             model: first.model.clone().or_else(|| second.model.clone()),
             models_dir: first.models_dir.clone().or_else(|| second.models_dir.clone()),
+            vectors_dir: first.vectors_dir.clone().or_else(|| second.vectors_dir.clone()),
             offline: first.offline.or(second.offline).unwrap_or_else(hub_offline),
             model_paths: true,
         }

@@ -8,4 +8,4 @@ pub mod vector;
 
 pub use registry::{ExecutorRegistry, REGISTERED_EXECUTORS_MAX};
 pub use text::{TextOptions, TextProcessingExecutor};
-pub use vector::VectorComputationExecutor;
+pub use vector::{VectorComputationExecutor, VectorOptions};

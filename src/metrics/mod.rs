@@ -1,7 +1,7 @@
 //! Floor 8, figures for operators: reads the manager's stats, the ledger and the calls of the API, and writes Prometheus text.
 //!
 //! Imports nothing of the API and is imported by nobody but the composition root, which hands its text to `/metrics` as a closure. Every label has a
-//! bounded set of values: task types that executors registered, route patterns, error codes, device names; never an id, a submitter or a path.
+//! bounded set of values: task types that executors registered, route patterns, error codes, device names; never an id, a submitter or a path. Names of sets are bounded by their number.
 
 mod exposition;
 
@@ -45,6 +45,30 @@ pub struct Call<'a> {
     pub elapsed: Duration,
 }
 
+/// A resident or saved set of vectors. There are at most 1,024 names.
+#[derive(Clone, Debug)]
+pub struct SetFigures {
+    /// Its name.
+    pub name: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes that are booked for it; 0 while it is not in memory.
+    pub bytes: u64,
+}
+
+/// What the text of `/metrics` is written from, beside what was counted here.
+#[derive(Clone, Copy)]
+pub struct Readings<'a> {
+    /// The manager's.
+    pub stats: &'a ManagerStats,
+    /// Who holds which memory.
+    pub budget: &'a Budget,
+    /// Batches of encoders.
+    pub batches: &'a BatchStats,
+    /// Sets of vectors.
+    pub sets: &'a [SetFigures],
+}
+
 impl Metrics {
     /// Counters at zero.
     #[must_use]
@@ -72,13 +96,15 @@ impl Metrics {
 
     /// The text of `/metrics` (format 0.0.4).
     #[must_use]
-    pub fn render(&self, stats: &ManagerStats, budget: &Budget, batches: &BatchStats) -> String {
+    pub fn render(&self, now: &Readings<'_>) -> String {
+        let Readings { stats, budget, batches, sets } = *now;
         let mut text = Exposition::default();
         text.gauge("tallow_build_info", "the running version", &[(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]);
         tasks(&mut text, stats);
         queue(&mut text, stats);
         memory(&mut text, budget);
         batching(&mut text, batches);
+        vector_sets(&mut text, sets);
         let calls = self.calls.lock();
         text.head("tallow_http_requests_total", "counter", "answered calls of the API");
         for ((method, path, status), count) in &calls.counts {
@@ -184,16 +210,29 @@ fn batching(text: &mut Exposition, stats: &BatchStats) {
     text.gauge("tallow_batch_cache_bytes", "bytes of kept results", &[(&[], stats.cache_bytes as f64)]);
 }
 
+fn vector_sets(text: &mut Exposition, sets: &[SetFigures]) {
+    text.gauge("tallow_vector_sets", "sets of vectors, in memory or saved", &[(&[], sets.len() as f64)]);
+    text.head("tallow_vector_set_rows", "gauge", "rows of a set of vectors");
+    for set in sets {
+        text.sample("tallow_vector_set_rows", &[("set", &set.name)], set.rows as f64);
+    }
+    text.head("tallow_vector_set_bytes", "gauge", "bytes that are booked for a set of vectors; 0 while it is not in memory");
+    for set in sets {
+        text.sample("tallow_vector_set_bytes", &[("set", &set.name)], set.bytes as f64);
+    }
+}
+
 /// A metric's name, its help and where it is read.
 type AccountFact = (&'static str, &'static str, fn(&Account) -> u64);
 
 fn memory(text: &mut Exposition, budget: &Budget) {
     let mut accounts: Vec<(&str, String, &Account)> = vec![("device", "host".into(), &budget.host)];
     accounts.extend(budget.devices.iter().map(|(device, account)| ("device", device.clone(), account)));
-    let facts: [AccountFact; 3] = [
+    let facts: [AccountFact; 4] = [
         ("tallow_memory_reserved_bytes", "bytes that tasks and models hold", |account| account.used),
         ("tallow_memory_limit_bytes", "bytes that they may hold", |account| account.limit),
         ("tallow_memory_peak_bytes", "the most they ever held", |account| account.peak),
+        ("tallow_memory_lasting_bytes", "bytes that outlast tasks: rows of resident sets", |account| account.lasting),
     ];
     for (name, help, fact) in facts {
         text.head(name, "gauge", help);

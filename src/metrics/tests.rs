@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CALL_SERIES_MAX, Call, Metrics};
+use super::{CALL_SERIES_MAX, Call, Metrics, Readings, SetFigures};
 use crate::embed::BatchStats;
 use crate::manager::TaskManager;
 use crate::resource::{Budget, BudgetLimits};
@@ -25,7 +25,9 @@ impl TaskExecutor for Nothing {
 
 fn render(metrics: &Metrics) -> String {
     let budget = Budget::new(&BudgetLimits { host_bytes: 1 << 20, threads: 2, devices: [("cuda:0".to_owned(), 7)].into() });
-    metrics.render(&TaskManager::new(Nothing(ExecutorCapabilities::default())).stats(), &budget, &BatchStats::default())
+    let sets = [SetFigures { name: "docs".into(), rows: 3, bytes: 4096 }];
+    let stats = TaskManager::new(Nothing(ExecutorCapabilities::default())).stats();
+    metrics.render(&Readings { stats: &stats, budget: &budget, batches: &BatchStats::default(), sets: &sets })
 }
 
 #[test]
@@ -52,6 +54,9 @@ fn every_sample_has_a_head_and_a_number() {
     assert!(text.contains(r#"tallow_http_requests_total{method="GET",path="/v1/\"odd\"\\",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"tallow_http_request_duration_seconds_bucket{path="/v1/\"odd\"\\",le="+Inf"} 1"#), "{text}");
     assert!(text.contains("tallow_memory_limit_bytes{device=\"cuda:0\"} 7"), "{text}");
+    for line in ["tallow_vector_sets 1", "tallow_vector_set_rows{set=\"docs\"} 3", "tallow_vector_set_bytes{set=\"docs\"} 4096"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
 }
 
 #[test]
@@ -62,7 +67,7 @@ fn tokens_and_documents_are_told_by_executor_operation_and_kind() {
     let work = crate::manager::throughput::Work { tasks: 1, documents: 3, prompt_tokens: 40, completion_tokens: 10 };
     throughput.count("inference", "generate", work, 0);
     stats.operations = throughput.stats(0);
-    let text = Metrics::new().render(&stats, &budget, &BatchStats::default());
+    let text = Metrics::new().render(&Readings { stats: &stats, budget: &budget, batches: &BatchStats::default(), sets: &[] });
     for line in [
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="prompt"} 40"#,
         r#"tallow_tokens_total{executor="inference",operation="generate",kind="completion"} 10"#,

@@ -35,12 +35,24 @@ pub struct Account {
     pub limit: u64,
     /// The most ever held.
     pub peak: u64,
+    /// Of what is held now: what no task gives back when it ends, such as the rows of resident sets.
+    pub lasting: u64,
 }
 
 impl Account {
     fn add(&mut self, amount: u64) {
         self.used += amount;
         self.peak = self.peak.max(self.used);
+    }
+
+    fn add_lasting(&mut self, amount: u64) {
+        self.add(amount);
+        self.lasting += amount;
+    }
+
+    fn sub_lasting(&mut self, amount: u64) {
+        self.sub(amount);
+        self.lasting = self.lasting.saturating_sub(amount);
     }
 
     fn sub(&mut self, amount: u64) {
@@ -148,7 +160,7 @@ impl Budget {
     /// Empty accounts under the given bounds.
     #[must_use]
     pub fn new(limits: &BudgetLimits) -> Self {
-        let account = |limit| Account { used: 0, limit, peak: 0 };
+        let account = |limit| Account { limit, ..Account::default() };
         Self {
             host: account(limits.host_bytes),
             threads: account(u64::from(limits.threads)),
@@ -196,6 +208,28 @@ impl Budget {
         }
     }
 
+    /// Books host bytes that outlast every task, all of them or nothing. Errors: the first account that is too full.
+    pub fn hold(&mut self, bytes: u64, share: Option<&MemoryShare>) -> Result<(), Shortage> {
+        let demand = ResourceDemand { host_bytes: bytes, share: share.cloned(), ..ResourceDemand::default() };
+        self.check(&demand, Bytes::own(&demand), |account| account.used)?;
+        self.make_room_for_share(&demand)?;
+        self.host.add_lasting(bytes);
+        if let Some(share) = share {
+            let account = self.shares.entry(Arc::clone(&share.account)).or_default();
+            account.limit = share.limit_bytes;
+            account.add_lasting(bytes);
+        }
+        Ok(())
+    }
+
+    /// Takes back what was booked by [`Budget::hold`], once.
+    pub fn let_go(&mut self, bytes: u64, share: Option<&MemoryShare>) {
+        self.host.sub_lasting(bytes);
+        if let Some(account) = share.and_then(|share| self.shares.get_mut(&share.account)) {
+            account.sub_lasting(bytes);
+        }
+    }
+
     /// How many live claims name this model.
     #[must_use]
     pub fn model_claims(&self, model: &ModelDemand) -> u64 {
@@ -230,7 +264,7 @@ impl Budget {
         model.map_or_else(|| Bytes::own(demand), |_unbooked| Bytes::whole(demand))
     }
 
-    /// Errors when the demand could not be met even by an idle worker: `DeviceUnavailable` for a device that is not there, else `DoesNotFit`.
+    /// Errors when the demand could not be met even by a worker whose tasks have all ended: `DeviceUnavailable` for a device that is not there, else `DoesNotFit`.
     pub fn check_can_ever_fit(&self, demand: &ResourceDemand) -> Result<(), TaskError> {
         if let Some(device) = device_key(demand.device).filter(|key| !self.devices.contains_key(key)) {
             let known: Vec<&str> = self.devices.keys().map(String::as_str).collect();
@@ -238,10 +272,10 @@ impl Budget {
                 if known.is_empty() { "this worker runs on cpu alone".into() } else { format!("this worker runs on {}", known.join(", ")) };
             return Err(TaskError::DeviceUnavailable { device, reason });
         }
-        self.check(demand, Bytes::whole(demand), |_idle| 0).map_err(|shortage| TaskError::DoesNotFit {
+        self.check(demand, Bytes::whole(demand), |account| account.lasting).map_err(|shortage| TaskError::DoesNotFit {
             resource: itemised(&shortage.resource, demand),
             needed_bytes: shortage.needed,
-            available_bytes: shortage.limit,
+            available_bytes: shortage.free,
         })
     }
 

@@ -16,7 +16,7 @@ pub use budget::{Account, Budget, BudgetLimits, DeviceClassKey, Shortage, device
 pub use bytes::{ByteSizeError, LIMIT_BYTES_MIN, MemoryLimit, ResolvedMemoryLimit, format_bytes, parse_bytes};
 pub use compute::{ComputePool, panic_error};
 pub use device::{ChosenDevice, DeviceChoice};
-pub use ledger::{Claim, Ledger};
+pub use ledger::{Claim, HeldBytes, HostAccount, Ledger};
 pub use probe::{HostCpus, HostMemory, HostProbe};
 pub use steps::StepPool;
 pub use threads::{POOL_THREADS_MAX, ThreadFlags, ThreadPlan};

@@ -283,10 +283,11 @@ impl Shelf {
 
     /// Books a model as soon as there is room for it, evicting others where that helps.
     async fn claim(&self, demand: &ResourceDemand) -> Result<Claim, TaskError> {
-        self.inner.ledger.check_can_ever_fit(demand)?;
         loop {
             // Made before the attempt, so that no release between the two is missed.
             let released = self.inner.ledger.released();
+            // Asked again each time: what outlasts tasks may have grown meanwhile.
+            self.inner.ledger.check_can_ever_fit(demand)?;
             match self.inner.ledger.try_claim(demand) {
                 Ok(claim) => return Ok(claim),
                 Err(shortage) if self.evict_for(demand, &shortage) => {}

@@ -11,17 +11,22 @@ use super::WorkerPlan;
 use super::tokenizers::ModelTokenizers;
 use crate::config::WorkerSettings;
 use crate::executor::inference::{ACCOUNT, InferenceOptions, ModelInferenceExecutor};
-use crate::executor::{ExecutorRegistry, TextOptions, TextProcessingExecutor, VectorComputationExecutor};
-use crate::resource::{ChosenDevice, ComputePool, Ledger};
-use crate::task::TaskError;
+use crate::executor::{ExecutorRegistry, TextOptions, TextProcessingExecutor, VectorComputationExecutor, VectorOptions};
+use crate::resource::{ChosenDevice, ComputePool, HostAccount, Ledger};
+use crate::task::{MemoryShare, ResourceDemand, TaskError};
 
-/// A registry of everything this build can execute, and the executor of models by itself. All share the compute pool; models are booked in the ledger beside the tasks.
-pub(super) fn registry(
-    plan: &WorkerPlan,
-    device: &ChosenDevice,
-    pool: &ComputePool,
-    ledger: &Ledger,
-) -> Result<(Arc<ExecutorRegistry>, ModelInferenceExecutor), TaskError> {
+/// The account of vector tasks and sets, and the name of their executor in reports.
+const VECTOR_ACCOUNT: &str = "vector";
+
+/// The worker's own executors: behind one registry, and those by themselves that are asked for more than tasks.
+pub(super) struct Executors {
+    pub(super) registry: Arc<ExecutorRegistry>,
+    pub(super) vectors: VectorComputationExecutor,
+    pub(super) inference: ModelInferenceExecutor,
+}
+
+/// Everything this build can execute. All share the compute pool; models and sets of vectors are booked in the ledger beside the tasks.
+pub(super) fn executors(plan: &WorkerPlan, device: &ChosenDevice, pool: &ComputePool, ledger: &Ledger) -> Result<Executors, TaskError> {
     let (source, default_model) = models(plan.settings());
     let tokenizers = Arc::new(ModelTokenizers::new(source.clone(), default_model.clone()));
     let max_memory_mb = memory_mb(ledger);
@@ -31,10 +36,20 @@ pub(super) fn registry(
     let options = InferenceOptions { source, default_model, device: device.device, precision, max_memory_mb, batch_tokens, cache_bytes };
     let registry = Arc::new(ExecutorRegistry::new());
     registry.register("text", text)?;
-    registry.register("vector", VectorComputationExecutor::with_memory(pool.clone(), max_memory_mb))?;
     let inference = ModelInferenceExecutor::with_options(pool.clone(), ledger.clone(), options);
+    let vectors = VectorComputationExecutor::with_options(pool.clone(), vector_options(plan, &inference, (ledger, max_memory_mb)));
+    registry.register(VECTOR_ACCOUNT, vectors.clone())?;
     registry.register(ACCOUNT, inference.clone())?;
-    Ok((registry, inference))
+    Ok(Executors { registry, vectors, inference })
+}
+
+/// Rows of sets count with the tasks of their executor; for them idle models leave.
+fn vector_options(plan: &WorkerPlan, inference: &ModelInferenceExecutor, (ledger, max_memory_mb): (&Ledger, u64)) -> VectorOptions {
+    let share = MemoryShare { account: VECTOR_ACCOUNT.into(), limit_bytes: max_memory_mb.saturating_mul(1 << 20) };
+    let models = inference.clone();
+    let relief = move |bytes| models.make_room(&ResourceDemand { host_bytes: bytes, ..ResourceDemand::default() });
+    let account = HostAccount::new(ledger.clone(), Some(share)).with_relief(relief);
+    VectorOptions { max_memory_mb, account, folder: plan.settings().vectors_dir.clone(), allow_paths: plan.settings().model_paths }
 }
 
 /// What each executor declares that it may hold: everything the worker may, since it is the ledger that divides it between them.

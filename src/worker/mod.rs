@@ -28,13 +28,14 @@ use tallow_kernels::device::DeviceSurvey;
 
 use crate::config::WorkerSettings;
 use crate::embed::BatchStats;
-use crate::executor::ExecutorRegistry;
 use crate::executor::inference::ModelInferenceExecutor;
+use crate::executor::{ExecutorRegistry, VectorComputationExecutor};
 use crate::manager::{ManagerOptions, TaskManager};
 use crate::resource::{BudgetLimits, ChosenDevice, ComputePool, DeviceChoice, Ledger, MemoryLimit, device_key};
 use crate::shelf::Unload;
 use crate::task::{TaskError, TaskExecutor};
 
+use executors::Executors;
 pub use executors::{model_source, precision_policy, processor_features};
 pub use memory::MemorySplit;
 pub use models::{HostModel, ModelPlace, host_models};
@@ -50,6 +51,7 @@ pub struct Worker {
     device: ChosenDevice,
     pool: ComputePool,
     registry: Arc<ExecutorRegistry>,
+    vectors: VectorComputationExecutor,
     inference: ModelInferenceExecutor,
     manager: Arc<WorkerManager>,
 }
@@ -128,10 +130,10 @@ impl Worker {
         let threads = u32::try_from(plan.threads().compute).unwrap_or(u32::MAX);
         let ledger = Ledger::new(&BudgetLimits { host_bytes: plan.memory_split().tasks_bytes, threads, devices });
         let pool = ComputePool::new(plan.threads().compute)?;
-        let (registry, inference) = executors::registry(&plan, &device, &pool, &ledger)?;
+        let Executors { registry, vectors, inference } = executors::executors(&plan, &device, &pool, &ledger)?;
         let executor: Arc<dyn TaskExecutor> = registry.clone();
         let manager = Arc::new(TaskManager::with_options(executor, manager_options(&plan, ledger, inference.clone())));
-        Ok(Self { plan, device, pool, registry, inference, manager })
+        Ok(Self { plan, device, pool, registry, vectors, inference, manager })
     }
 
     /// The manager: submit, watch, cancel.

@@ -13,9 +13,10 @@ use super::Worker;
 use crate::config::ServeSettings;
 use crate::http::{self, AppState, HttpOptions, ServeError};
 use crate::manager::DrainReport;
-use crate::metrics::{Call, Metrics};
+use crate::metrics::{Call, Metrics, Readings, SetFigures};
 use crate::resource::format_bytes;
 use crate::security::{Access, SecurityError, Token, TokenStore};
+use crate::task::vector::set::SetInfo;
 
 /// Why a worker cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +80,14 @@ impl Worker {
         options.limits.body_bytes_max = usize::try_from(settings.body_bytes_max.min(body_bytes)).unwrap_or(usize::MAX);
         options.limits.body_bytes_total_max = usize::try_from(body_bytes).unwrap_or(usize::MAX);
         let metrics = Arc::new(Metrics::new());
-        let (counted, manager, inference) = (Arc::clone(&metrics), Arc::clone(self.manager()), self.inference.clone());
-        options.metrics = Arc::new(move || counted.render(&manager.stats(), &manager.ledger().snapshot(), &inference.batch_stats()));
+        let (counted, manager) = (Arc::clone(&metrics), Arc::clone(self.manager()));
+        let (inference, vectors) = (self.inference.clone(), self.vectors.clone());
+        let figures = |info: SetInfo| SetFigures { name: info.set, rows: info.rows as u64, bytes: info.bytes.booked };
+        options.metrics = Arc::new(move || {
+            let sets: Vec<SetFigures> = vectors.sets().into_iter().map(figures).collect();
+            let (stats, budget, batches) = (manager.stats(), manager.ledger().snapshot(), inference.batch_stats());
+            counted.render(&Readings { stats: &stats, budget: &budget, batches: &batches, sets: &sets })
+        });
         options.observe = Arc::new(move |call| {
             metrics.observe(Call { method: call.method, path: call.path, status: call.status, elapsed: call.elapsed });
         });

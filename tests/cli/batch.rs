@@ -31,6 +31,16 @@ fn the_example_of_the_readme_runs_all_three_kinds_of_tasks() {
 }
 
 #[test]
+fn the_example_of_sets_finds_a_sentence_by_what_it_means() {
+    let home = Home::new();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sets.jsonl");
+    let answers = home.run(["run", example, "-o", "-"]).ok().json_lines();
+    let found = answers.iter().find(|answer| answer["name"] == "found").expect("an answer");
+    let text = found["output"]["metadata"][0][0]["text"].as_str().expect("a text");
+    assert!(text.contains("rocket"), "the nearest sentence is: {text}");
+}
+
+#[test]
 fn answers_keep_the_order_of_the_lines_and_bad_lines_are_named_while_the_rest_is_done() {
     let home = Home::new();
     let tasks = [

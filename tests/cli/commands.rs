@@ -18,6 +18,27 @@ fn vector_operations_take_arrays_and_npy_files_and_write_npy() {
 }
 
 #[test]
+fn a_saved_set_is_filled_and_searched_by_one_command_after_another() {
+    let home = Home::new();
+    home.run(["vector", "normalize", "[[3,4],[0,2],[1,0]]", "-o", "unit.npy"]).ok();
+    home.run(["vector", "set.create", "docs", "2", "--set", "persistent=true"]).ok();
+    home.run(["vector", "set.append", "docs", "unit.npy", "--set", "metadata={\"n\": [1, 2, 3]}"]).ok();
+    home.run(["vector", "set.load", "docs", "--set", "file=unit.npy"]).ok();
+    let ran = home.run(["vector", "set.search", "docs", "1,0", "-k", "2", "--json"]).ok();
+    assert_eq!(ran.json_lines()[0]["output"]["ids"], json!([[2, 5]]));
+    let listed = home.run(["vector", "set.list", "--json"]).ok().json_lines();
+    assert_eq!((&listed[0]["output"]["sets"][0]["set"], &listed[0]["output"]["sets"][0]["rows"]), (&json!("docs"), &json!(6)));
+    assert!(home.path(".local/share/tallow/vectors/sets/docs/manifest").is_file(), "in the data directory unless told otherwise");
+    let elsewhere = home.run(["vector", "set.list", "--vectors-dir", "elsewhere", "--json"]).ok().json_lines();
+    assert_eq!(elsewhere[0]["output"]["sets"], json!([]));
+    let refused = home.run(["vector", "set.create", "docs", "2"]).exits(2);
+    assert!(refused.stderr.contains("there already"), "{}", refused.stderr);
+    let refused = home.run(["vector", "set.create", "other", "wide"]).exits(2);
+    assert!(refused.stderr.contains("`wide` is no number"), "{}", refused.stderr);
+    home.run(["vector", "set.drop", "docs"]).ok();
+}
+
+#[test]
 fn wrong_input_of_vector_operations_is_named() {
     let home = Home::new();
     home.file("broken.npy", "\u{93}NUMPY");

@@ -12,6 +12,7 @@ mod graph;
 mod library;
 mod memory;
 mod models;
+mod sets;
 mod storms;
 mod support;
 mod throughput;

@@ -17,7 +17,7 @@ const fn part(name: &'static str, floor: u8, may_import: &'static [&'static str]
 }
 
 /// The house from the ground up. `lib` only re-exports and is above everything but `main`.
-pub(crate) const PARTS: [Part; 18] = [
+pub(crate) const PARTS: [Part; 19] = [
     part("tallow_kernels", 0, &[]),
     part("tallow_models", 1, &["tallow_kernels"]),
     part("task", 2, &[]),
@@ -27,8 +27,9 @@ pub(crate) const PARTS: [Part; 18] = [
     part("wire", 3, &["task"]),
     part("embed", 4, &["resource", "tallow_models"]),
     part("manager", 4, &["task", "journal", "resource"]),
+    part("vectors", 4, &["resource", "tallow_kernels"]),
     part("shelf", 5, &["task", "resource", "embed", "tallow_models"]),
-    part("executor", 6, &["task", "resource", "embed", "shelf", "tallow_kernels", "tallow_models"]),
+    part("executor", 6, &["task", "resource", "embed", "vectors", "shelf", "tallow_kernels", "tallow_models"]),
     part("http", 8, &["task", "manager", "resource", "security"]),
     part("metrics", 8, &["task", "manager", "resource", "embed"]),
     part("config", 9, &["task", "resource", "security", "tallow_kernels", "tallow_models"]),
@@ -61,8 +62,8 @@ pub(crate) const PARTS: [Part; 18] = [
         "lib",
         12,
         &[
-            "cli", "config", "embed", "executor", "http", "journal", "manager", "metrics", "resource", "security", "shelf", "task", "wire",
-            "worker",
+            "cli", "config", "embed", "executor", "http", "journal", "manager", "metrics", "resource", "security", "shelf", "task",
+            "vectors", "wire", "worker",
         ],
     ),
 ];

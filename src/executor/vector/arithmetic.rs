@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tallow_kernels::first_non_finite;
 use tallow_kernels::normalize::{Norm, normalize};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{Matrix, Shape, read_finite, real_shape, refused, same_dim};
 use super::output::{array_bytes, cost, emit};
 use crate::executor::operation::{Cost, Operation, Scope};
@@ -22,7 +22,7 @@ fn same_size(shape: Shape, encoding: ArrayEncoding) -> Result<Cost, TaskError> {
 }
 
 /// Lets computed vectors leave.
-fn answer(scope: &Scope<'_, Nothing>, encoding: ArrayEncoding, values: Vec<f32>, shape: Vec<usize>) -> Result<ArraysOutput, TaskError> {
+fn answer(scope: &Scope<'_, VectorState>, encoding: ArrayEncoding, values: Vec<f32>, shape: Vec<usize>) -> Result<ArraysOutput, TaskError> {
     let vectors = emit(scope, ("vectors", encoding), Numbers::F32(values), shape.clone())?;
     Ok(ArraysOutput { shape, vectors, zero_rows: None })
 }
@@ -30,17 +30,17 @@ fn answer(scope: &Scope<'_, Nothing>, encoding: ArrayEncoding, values: Vec<f32>,
 /// Rows scaled to norm one.
 pub(super) struct Normalize;
 
-impl Operation<Nothing> for Normalize {
+impl Operation<VectorState> for Normalize {
     type Request = NormalizeRequest;
     type Output = ArraysOutput;
     const NAME: &'static str = "normalize";
     const SUMMARY: &'static str = "Vectors scaled to norm one (l2, l1 or max); zero vectors stay zero and are counted.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         same_size(real_shape("vectors", &request.vectors, parts)?, request.encoding)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let Matrix { values, shape } = read_finite("vectors", &request.vectors, scope.parts)?;
         let mut values = values.into_owned();
         let norm = match request.norm {
@@ -57,20 +57,20 @@ impl Operation<Nothing> for Normalize {
 /// Every value times a factor.
 pub(super) struct Scale;
 
-impl Operation<Nothing> for Scale {
+impl Operation<VectorState> for Scale {
     type Request = ScaleRequest;
     type Output = ArraysOutput;
     const NAME: &'static str = "scale";
     const SUMMARY: &'static str = "Every value times a factor.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         if !request.factor.is_finite() {
             return Err(TaskError::invalid("factor", "must be finite"));
         }
         same_size(real_shape("vectors", &request.vectors, parts)?, request.encoding)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let Matrix { values, shape } = read_finite("vectors", &request.vectors, scope.parts)?;
         let scaled = values.par_iter().with_min_len(1 << 14).map(|value| (f64::from(*value) * request.factor) as f32).collect();
         let scaled = finite("vectors", scaled, shape)?;
@@ -88,17 +88,17 @@ pub(super) struct Multiply;
 /// Declares an operation on two inputs, element by element.
 macro_rules! elementwise {
     ($operation:ident, $name:literal, $summary:literal, $combine:expr) => {
-        impl Operation<Nothing> for $operation {
+        impl Operation<VectorState> for $operation {
             type Request = ArithmeticRequest;
             type Output = ArraysOutput;
             const NAME: &'static str = $name;
             const SUMMARY: &'static str = $summary;
 
-            fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+            fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
                 check_elementwise(request, parts)
             }
 
-            fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+            fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
                 run_elementwise(request, scope, $combine)
             }
         }
@@ -122,7 +122,7 @@ fn check_elementwise(request: &ArithmeticRequest, parts: &Parts) -> Result<Cost,
 
 fn run_elementwise(
     request: &ArithmeticRequest,
-    scope: &Scope<'_, Nothing>,
+    scope: &Scope<'_, VectorState>,
     combine: fn(f64, f64) -> f64,
 ) -> Result<ArraysOutput, TaskError> {
     let a = read_finite("a", &request.a, scope.parts)?;
@@ -154,17 +154,17 @@ pub(super) fn finite(field: &str, values: Vec<f32>, shape: Shape) -> Result<Vec<
 /// Columns become rows.
 pub(super) struct Transpose;
 
-impl Operation<Nothing> for Transpose {
+impl Operation<VectorState> for Transpose {
     type Request = TransposeRequest;
     type Output = ArraysOutput;
     const NAME: &'static str = "transpose";
     const SUMMARY: &'static str = "A matrix with its columns as rows.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         same_size(real_shape("vectors", &request.vectors, parts)?, request.encoding)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let (rows, columns) = (matrix.shape.rows, matrix.shape.dim);
         let mut out = vec![0.0f32; rows * columns];

@@ -2,7 +2,7 @@
 
 use tallow_kernels::distance::{self, Metric};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{Loaded, Shape, load, read_finite, real_shape, refused, same_dim, shape_of};
 use super::output::{array_bytes, cost, emit};
 use crate::executor::operation::{Cost, Operation, Scope};
@@ -41,13 +41,13 @@ pub(super) fn check_pair(metric: VectorMetric, a: (&str, Shape), b: (&str, Shape
 /// One pair, with the origin's field names.
 pub(super) struct CosineSimilarity;
 
-impl Operation<Nothing> for CosineSimilarity {
+impl Operation<VectorState> for CosineSimilarity {
     type Request = CosineSimilarityRequest;
     type Output = CosineSimilarityOutput;
     const NAME: &'static str = "cosine_similarity";
     const SUMMARY: &'static str = "The cosine of the angle between two vectors, -1 to 1; 0 when one of them is zero.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let a = real_shape("vector_a", &request.vector_a, parts)?;
         let b = real_shape("vector_b", &request.vector_b, parts)?;
         for (field, shape) in [("vector_a", a), ("vector_b", b)] {
@@ -59,7 +59,7 @@ impl Operation<Nothing> for CosineSimilarity {
         Ok(cost(a.bytes() + b.bytes(), 0))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let a = read_finite("vector_a", &request.vector_a, scope.parts)?;
         let b = read_finite("vector_b", &request.vector_b, scope.parts)?;
         let similarity = distance::pair(Metric::Cosine, &a.values, &b.values);
@@ -70,17 +70,17 @@ impl Operation<Nothing> for CosineSimilarity {
 /// Larger is closer.
 pub(super) struct Similarity;
 
-impl Operation<Nothing> for Similarity {
+impl Operation<VectorState> for Similarity {
     type Request = PairwiseRequest;
     type Output = SimilarityOutput;
     const NAME: &'static str = "similarity";
     const SUMMARY: &'static str = "Similarity of a pair of vectors, of one with many, or of every row of `a` with every row of `b`.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_compare(request, "similarities", parts)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let metric = request.metric;
         let (single, array) = compare(request, "similarities", scope, |score, dimensions| similarity_of(metric, score, dimensions))?;
         Ok(SimilarityOutput { metric, similarity: single, similarities: array })
@@ -90,17 +90,17 @@ impl Operation<Nothing> for Similarity {
 /// Smaller is closer.
 pub(super) struct Distance;
 
-impl Operation<Nothing> for Distance {
+impl Operation<VectorState> for Distance {
     type Request = PairwiseRequest;
     type Output = DistanceOutput;
     const NAME: &'static str = "distance";
     const SUMMARY: &'static str = "Distance of a pair of vectors, of one to many, or of every row of `a` to every row of `b`.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_compare(request, "distances", parts)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let metric = request.metric;
         let (single, array) = compare(request, "distances", scope, |score, _dimensions| distance_of(metric, score))?;
         Ok(DistanceOutput { metric, distance: single, distances: array })
@@ -147,7 +147,7 @@ type Compared = (Option<f64>, Option<ArrayOutput>);
 fn compare(
     request: &PairwiseRequest,
     answer: &str,
-    scope: &Scope<'_, Nothing>,
+    scope: &Scope<'_, VectorState>,
     convert: impl Fn(f64, usize) -> f64,
 ) -> Result<Compared, TaskError> {
     let (field, right) = right(request);

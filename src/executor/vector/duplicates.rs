@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use parking_lot::Mutex;
 use tallow_kernels::distance::visit_pairs;
 
-use super::Nothing;
+use super::VectorState;
 use super::compare::{check_pair, kernel_metric};
 use super::input::{load, refused, shape_of};
 use super::output::cost;
@@ -22,13 +22,13 @@ const ROWS_MAX: usize = 1 << 22;
 /// Pairs and groups of vectors that are close to each other.
 pub(super) struct NearDuplicates;
 
-impl Operation<Nothing> for NearDuplicates {
+impl Operation<VectorState> for NearDuplicates {
     type Request = NearDuplicatesRequest;
     type Output = NearDuplicatesOutput;
     const NAME: &'static str = "near_duplicates";
     const SUMMARY: &'static str = "All pairs of vectors at least this close, exactly, and the groups that chains of pairs form.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = shape_of("vectors", &request.vectors, parts)?;
         check_pair(request.metric, ("vectors", shape), ("vectors", shape))?;
         if !request.threshold.is_finite() {
@@ -49,7 +49,7 @@ impl Operation<Nothing> for NearDuplicates {
         Ok(cost(shape.bytes() + held, (shape.elements() as u64).saturating_mul(shape.rows as u64) / 2))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let vectors = load("vectors", &request.vectors, scope.parts, NonFinite::Refuse)?;
         let operand = vectors.operand();
         let metric = kernel_metric(request.metric);

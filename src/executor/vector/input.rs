@@ -212,8 +212,15 @@ fn widen(part: &Part) -> Cow<'_, [f32]> {
     {
         return Cow::Borrowed(values);
     }
-    let size = part.dtype().size_bytes();
-    let convert: fn(&[u8]) -> f32 = match part.dtype() {
+    let mut values = vec![0.0f32; part.bytes().len() / part.dtype().size_bytes()];
+    widen_into(part.dtype(), part.bytes(), &mut values);
+    Cow::Owned(values)
+}
+
+/// Little-endian numbers as `f32`, one for each of `values`. Splits over the rayon pool.
+pub(super) fn widen_into(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
+    let size = dtype.size_bytes();
+    let convert: fn(&[u8]) -> f32 = match dtype {
         Dtype::F32 => |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
         Dtype::F64 => |b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
         Dtype::F16 => |b| f16::from_le_bytes([b[0], b[1]]).to_f32(),
@@ -224,9 +231,7 @@ fn widen(part: &Part) -> Cow<'_, [f32]> {
         Dtype::U32 => |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32,
         Dtype::I64 => |b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
     };
-    let mut values = vec![0.0f32; part.bytes().len() / size];
-    values.par_chunks_mut(PIECE).zip(part.bytes().par_chunks(PIECE * size)).for_each(|(values, bytes)| {
+    values.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE * size)).for_each(|(values, bytes)| {
         values.iter_mut().zip(bytes.chunks_exact(size)).for_each(|(value, bytes)| *value = convert(bytes));
     });
-    Cow::Owned(values)
 }

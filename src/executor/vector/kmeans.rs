@@ -9,7 +9,7 @@ use tallow_kernels::Rows;
 use tallow_kernels::distance::{Metric, scores};
 use tallow_kernels::topk::{Hit, nearest};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{read_finite, real_shape, refused};
 use super::output::{array_bytes, cost, emit};
 use super::reduce::fold_columns;
@@ -27,13 +27,13 @@ const CHECK_ROWS: usize = 4096;
 /// Clusters of vectors.
 pub(super) struct Kmeans;
 
-impl Operation<Nothing> for Kmeans {
+impl Operation<VectorState> for Kmeans {
     type Request = KmeansRequest;
     type Output = KmeansOutput;
     const NAME: &'static str = "kmeans";
     const SUMMARY: &'static str = "Clusters by Lloyd's algorithm from seeded k-means++ starts; the same seed gives the same answer.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
         if request.k == 0 || request.k > shape.rows {
             return Err(TaskError::invalid("k", format!("found {}; allowed: 1 to the number of vectors, {}", request.k, shape.rows)));
@@ -50,7 +50,7 @@ impl Operation<Nothing> for Kmeans {
         Ok(cost(held + out + centroids, (shape.elements() as u64).saturating_mul(request.k as u64)))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let rows = matrix.rows();
         let mut clusters = Clusters::start(rows, request, scope.cancel)?;

@@ -2,7 +2,7 @@
 
 use tallow_kernels::matmul::{RightLayout, matmul};
 
-use super::Nothing;
+use super::VectorState;
 use super::arithmetic::finite;
 use super::input::{Shape, read_finite, real_shape, refused};
 use super::output::{array_bytes, cost, emit};
@@ -13,13 +13,13 @@ use crate::task::{Parts, TaskError};
 /// The product of two matrices.
 pub(super) struct Matmul;
 
-impl Operation<Nothing> for Matmul {
+impl Operation<VectorState> for Matmul {
     type Request = MatmulRequest;
     type Output = ProductOutput;
     const NAME: &'static str = "matmul";
     const SUMMARY: &'static str = "The product of two matrices, in f32; `transpose_b` takes rows of `b` as columns.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let a = real_shape("a", &request.a, parts)?;
         let b = real_shape("b", &request.b, parts)?;
         let (inner, columns) = if request.transpose_b { (b.dim, b.rows) } else { (b.rows, b.dim) };
@@ -37,7 +37,7 @@ impl Operation<Nothing> for Matmul {
         Ok(cost(a.bytes() + b.bytes() + out + padding, work))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let a = read_finite("a", &request.a, scope.parts)?;
         let b = read_finite("b", &request.b, scope.parts)?;
         let (layout, columns) =

@@ -1,6 +1,6 @@
 //! Vector computation: comparing, searching, transforming and clustering vectors. Typed requests in, kernels from `tallow-kernels` below.
 //!
-//! One file per family of operations and one line per operation in [`VectorComputationExecutor::with_memory`]'s table. Knows no models.
+//! One file per family of operations and one line per operation in [`VectorComputationExecutor::with_options`]'s table. Knows no models.
 
 mod arithmetic;
 mod compare;
@@ -14,31 +14,65 @@ mod pca;
 mod quantize;
 mod ranking;
 mod reduce;
+pub mod rows_file;
 mod search;
+mod sets;
 
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
 
 use super::operation::{Entry, OperationTable, Work};
-use crate::resource::ComputePool;
+use crate::resource::{BudgetLimits, ComputePool, HostAccount, Ledger};
+use crate::task::vector::set::SetInfo;
 use crate::task::{
     ExecutorCapabilities, ExecutorReport, Prepared, ResourceDemand, Task, TaskContext, TaskError, TaskExecutor, TaskResult, TaskType,
     execute_inline,
 };
+use crate::vectors::{SetSpec, SetStore};
 
-/// What the operations of this executor share: nothing.
-struct Nothing;
+/// What the operations of this executor share.
+struct VectorState {
+    sets: SetStore,
+    /// Tasks may name files by any path of this host.
+    allow_paths: bool,
+}
+
+impl VectorState {
+    /// Live rows of a set that is in memory; 0 for any other.
+    fn rows_of(&self, name: &str) -> u64 {
+        self.sets.resident(name).map_or(0, |set| set.version().len() as u64)
+    }
+
+    /// What a set is, where that is known without waiting.
+    fn spec_of(&self, name: &str) -> Option<SetSpec> {
+        self.sets.spec(name).ok().flatten()
+    }
+}
+
+/// What an executor of vectors holds and may touch.
+#[derive(Clone)]
+pub struct VectorOptions {
+    /// Bound on tasks and sets together, in MiB; 0 = the budget of the account alone.
+    pub max_memory_mb: u64,
+    /// Where the bytes of sets are booked.
+    pub account: HostAccount,
+    /// Where sets are saved; `None` = nowhere.
+    pub folder: Option<PathBuf>,
+    /// Tasks may name files by any path of this host.
+    pub allow_paths: bool,
+}
 
 /// Executes [`TaskType::VectorComputation`] tasks on the compute pool. Cloning shares everything.
 #[derive(Clone)]
 pub struct VectorComputationExecutor {
-    table: Arc<OperationTable<Nothing>>,
-    nothing: Arc<Nothing>,
+    table: Arc<OperationTable<VectorState>>,
+    state: Arc<VectorState>,
     pool: ComputePool,
     capabilities: Arc<ExecutorCapabilities>,
 }
@@ -53,6 +87,15 @@ impl VectorComputationExecutor {
     /// An executor whose running tasks hold at most `memory_mb` MiB together; 0 leaves the host's budget as the only bound.
     #[must_use]
     pub fn with_memory(pool: ComputePool, memory_mb: u64) -> Self {
+        let limits = BudgetLimits { host_bytes: u64::MAX, threads: u32::MAX, devices: std::collections::BTreeMap::default() };
+        let account = HostAccount::new(Ledger::new(&limits), None);
+        Self::with_options(pool, VectorOptions { max_memory_mb: memory_mb, account, folder: None, allow_paths: false })
+    }
+
+    /// An executor whose sets are booked and saved as the options say.
+    #[must_use]
+    pub fn with_options(pool: ComputePool, options: VectorOptions) -> Self {
+        let VectorOptions { max_memory_mb, account, folder, allow_paths } = options;
         let entries = vec![
             Entry::of::<compare::CosineSimilarity>(),
             Entry::of::<compare::Similarity>(),
@@ -76,15 +119,33 @@ impl VectorComputationExecutor {
             Entry::of::<duplicates::NearDuplicates>(),
             Entry::of::<ranking::Mmr>(),
             Entry::of::<ranking::Fusion>(),
+            Entry::of::<sets::Create>(),
+            Entry::of::<sets::Append>(),
+            Entry::of::<sets::Upsert>(),
+            Entry::of::<sets::Delete>(),
+            Entry::of::<sets::Drop>(),
+            Entry::of::<sets::List>(),
+            Entry::of::<sets::Stats>(),
+            Entry::of::<sets::Get>(),
+            Entry::of::<sets::Search>(),
+            Entry::of::<sets::Save>(),
+            Entry::of::<sets::Load>(),
         ];
-        let capabilities =
-            ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb: memory_mb, requires_gpu: false };
+        let capabilities = ExecutorCapabilities { supported_types: vec![TaskType::VectorComputation], max_memory_mb, requires_gpu: false };
         Self {
             table: Arc::new(OperationTable::new(TaskType::VectorComputation, entries)),
-            nothing: Arc::new(Nothing),
+            state: Arc::new(VectorState { sets: SetStore::open(account, folder), allow_paths }),
             pool,
             capabilities: Arc::new(capabilities),
         }
+    }
+}
+
+impl VectorComputationExecutor {
+    /// Every resident or saved set.
+    #[must_use]
+    pub fn sets(&self) -> Vec<SetInfo> {
+        sets::infos(&self.state.sets)
     }
 }
 
@@ -111,7 +172,7 @@ impl TaskExecutor for VectorComputationExecutor {
     }
 
     async fn execute_with(&self, task: &Task, ctx: &TaskContext) -> Result<TaskResult, TaskError> {
-        self.table.execute(Work { task, ctx, state: Arc::clone(&self.nothing), pool: &self.pool }).await
+        self.table.execute(Work { task, ctx, state: Arc::clone(&self.state), pool: &self.pool }).await
     }
 
     fn demand(&self, task: &Task) -> ResourceDemand {
@@ -119,7 +180,7 @@ impl TaskExecutor for VectorComputationExecutor {
     }
 
     fn prepare(&self, task: &Task) -> Result<Prepared, TaskError> {
-        self.table.prepare(task, &self.nothing, self.pool.thread_count())
+        self.table.prepare(task, &self.state, self.pool.thread_count())
     }
 
     fn reports(&self) -> Vec<ExecutorReport> {
@@ -127,7 +188,11 @@ impl TaskExecutor for VectorComputationExecutor {
             name: "vector".into(),
             capabilities: (*self.capabilities).clone(),
             operations: self.table.infos(),
-            details: json!({ "threads": self.pool.thread_count(), "isa": tallow_kernels::Isa::active().name() }),
+            details: json!({
+                "threads": self.pool.thread_count(),
+                "isa": tallow_kernels::Isa::active().name(),
+                "sets": self.sets(),
+            }),
         }]
     }
 }

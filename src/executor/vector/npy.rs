@@ -43,11 +43,22 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Part, TaskError> {
     Part::new(dtype, shape, Bytes::from(data))
 }
 
-/// Writes a part as a document of version 1, as `numpy.save` does.
+/// Element type, shape and where the data begins, from the beginning of a document whose data is read later, piece by piece.
 ///
-/// Errors: `InvalidPayload` at `npy` for `bf16`, which numpy has no type for.
-pub fn write_npy(part: &Part) -> Result<Vec<u8>, TaskError> {
-    let descr = match part.dtype() {
+/// Errors: those of [`parse_npy`] for its header; `InvalidPayload` at `npy` for big-endian numbers and Fortran order, which are not read so.
+pub fn npy_front(front: &[u8]) -> Result<(Dtype, Vec<usize>, usize), TaskError> {
+    let (header, data) = split(front)?;
+    let Header { dtype, big_endian, fortran_order, shape } = header;
+    let is_flat = shape.iter().filter(|length| **length > 1).count() <= 1;
+    if big_endian || (fortran_order && !is_flat) {
+        return Err(invalid("it is big-endian or in Fortran order; save it again with `numpy.ascontiguousarray(a.astype('<f4'))`"));
+    }
+    Ok((dtype, shape, front.len() - data.len()))
+}
+
+/// What stands in front of the data in a document of version 1. Errors: as [`write_npy`].
+pub fn npy_head(dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, TaskError> {
+    let descr = match dtype {
         Dtype::F16 => "<f2",
         Dtype::F32 => "<f4",
         Dtype::F64 => "<f8",
@@ -58,21 +69,30 @@ pub fn write_npy(part: &Part) -> Result<Vec<u8>, TaskError> {
         Dtype::I64 => "<i8",
         Dtype::Bf16 => return Err(invalid("numpy has no bf16; write f32 or f16")),
     };
-    let lengths: String = part.shape().iter().map(|length| format!("{length}, ")).collect();
+    let lengths: String = shape.iter().map(|length| format!("{length}, ")).collect();
     // A tuple of one keeps its comma; longer ones end without it.
-    let lengths = if part.shape().len() == 1 { lengths.trim_end() } else { lengths.trim_end_matches(", ") };
+    let lengths = if shape.len() == 1 { lengths.trim_end() } else { lengths.trim_end_matches(", ") };
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({lengths}), }}");
     // The data begins at a multiple of 64 bytes, after the magic, two bytes of version and two of length.
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let header_bytes =
-        u16::try_from(header.len()).map_err(|_too_long| invalid(format!("{} dimensions do not fit the header", part.shape().len())))?;
-    let mut out = Vec::with_capacity(MAGIC.len() + 4 + header.len() + part.bytes().len());
+        u16::try_from(header.len()).map_err(|_too_long| invalid(format!("{} dimensions do not fit the header", shape.len())))?;
+    let mut out = Vec::with_capacity(MAGIC.len() + 4 + header.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[1, 0]);
     out.extend_from_slice(&header_bytes.to_le_bytes());
     out.extend_from_slice(header.as_bytes());
+    Ok(out)
+}
+
+/// Writes a part as a document of version 1, as `numpy.save` does.
+///
+/// Errors: `InvalidPayload` at `npy` for `bf16`, which numpy has no type for.
+pub fn write_npy(part: &Part) -> Result<Vec<u8>, TaskError> {
+    let mut out = npy_head(part.dtype(), part.shape())?;
+    out.reserve_exact(part.bytes().len());
     out.extend_from_slice(part.bytes());
     Ok(out)
 }

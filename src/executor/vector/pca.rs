@@ -9,7 +9,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{Matrix, Shape, read_finite, real_shape};
 use super::output::{array_bytes, cost, emit};
 use super::reduce::fold_columns;
@@ -32,13 +32,13 @@ const AXIS_TIE: f64 = 1e-9;
 /// The directions of greatest variance.
 pub(super) struct Pca;
 
-impl Operation<Nothing> for Pca {
+impl Operation<VectorState> for Pca {
     type Request = PcaRequest;
     type Output = PcaOutput;
     const NAME: &'static str = "pca";
     const SUMMARY: &'static str = "Principal components with their variance, exactly, and optionally the vectors in the new coordinates.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
         if shape.rows < 2 {
             return Err(TaskError::invalid("vectors", "found one vector; at least two are needed"));
@@ -62,7 +62,7 @@ impl Operation<Nothing> for Pca {
         Ok(cost(shape.bytes() + components + projected + square + centred + wide, work))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let shape = matrix.shape;
         let data = Centred::new(&matrix, scope.cancel)?;

@@ -2,7 +2,7 @@
 
 use tallow_kernels::{BitRows, quantize as kernel};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{Matrix, Shape, raw_bytes, read_finite, real_shape, refused, shape_of};
 use super::output::{array_bytes, cost, emit};
 use crate::executor::operation::{Cost, Operation, Scope};
@@ -12,13 +12,13 @@ use crate::task::{Dtype, Parts, TaskError};
 /// The same vectors in fewer bits.
 pub(super) struct Quantize;
 
-impl Operation<Nothing> for Quantize {
+impl Operation<VectorState> for Quantize {
     type Request = QuantizeRequest;
     type Output = QuantizeOutput;
     const NAME: &'static str = "quantize";
     const SUMMARY: &'static str = "Vectors as f16, bf16, int8 with one scale per row, or one bit per value.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
         let (elements, size_bytes) = match request.to {
             Quantization::F16 | Quantization::Bf16 => (shape.elements(), 2),
@@ -30,7 +30,7 @@ impl Operation<Nothing> for Quantize {
         Ok(cost(shape.bytes() + out + scales, shape.elements() as u64))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let (rows, shape) = (matrix.rows(), matrix.shape);
         let refused = |error| refused("vectors", error, scope.cancel);
@@ -59,13 +59,13 @@ impl Operation<Nothing> for Quantize {
 /// Back to `f32`.
 pub(super) struct Dequantize;
 
-impl Operation<Nothing> for Dequantize {
+impl Operation<VectorState> for Dequantize {
     type Request = DequantizeRequest;
     type Output = ArraysOutput;
     const NAME: &'static str = "dequantize";
     const SUMMARY: &'static str = "Vectors from f16, bf16, int8 with scales, or bits (set is 1, not set is -1).";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = shape_of("values", &request.values, parts)?;
         check_dtype(request, shape.dtype)?;
         match (request.from, &request.scales) {
@@ -84,7 +84,7 @@ impl Operation<Nothing> for Dequantize {
         Ok(cost(shape.bytes() + out, shape.rows as u64 * dim as u64))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let shape = shape_of("values", &request.values, scope.parts)?;
         let dim = dimensions(request, shape)?;
         let refused = |error| refused("values", error, scope.cancel);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use tallow_kernels::Rows;
 use tallow_kernels::distance::{Metric, scores};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{read_finite, real_shape, refused, same_dim};
 use super::output::cost;
 use crate::executor::operation::{Cost, Operation, Scope};
@@ -25,13 +25,13 @@ const IDS_MAX: usize = 1_000_000;
 /// Close to the query and unlike each other.
 pub(super) struct Mmr;
 
-impl Operation<Nothing> for Mmr {
+impl Operation<VectorState> for Mmr {
     type Request = MmrRequest;
     type Output = MmrOutput;
     const NAME: &'static str = "mmr";
     const SUMMARY: &'static str = "Vectors close to a query and unlike each other (maximal marginal relevance, cosine).";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let query = real_shape("query", &request.query, parts)?;
         let vectors = real_shape("vectors", &request.vectors, parts)?;
         if query.rows != 1 {
@@ -48,7 +48,7 @@ impl Operation<Nothing> for Mmr {
         Ok(cost(vectors.bytes() + vectors.rows as u64 * 40 + chosen * 200, (vectors.elements() as u64).saturating_mul(chosen)))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let query = read_finite("query", &request.query, scope.parts)?;
         let vectors = read_finite("vectors", &request.vectors, scope.parts)?;
         let rows = vectors.rows();
@@ -85,13 +85,13 @@ fn cosines(one: Rows<'_>, rows: Rows<'_>, cancel: &CancelHandle) -> Result<Vec<f
 /// One ranking from many.
 pub(super) struct Fusion;
 
-impl Operation<Nothing> for Fusion {
+impl Operation<VectorState> for Fusion {
     type Request = FusionRequest;
     type Output = FusionOutput;
     const NAME: &'static str = "reciprocal_rank_fusion";
     const SUMMARY: &'static str = "One ranking from many: each id scores the sum of weight / (constant + rank).";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, _parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, _parts: &Parts) -> Result<Cost, TaskError> {
         let count = request.rankings.len();
         if count == 0 || count > RANKINGS_MAX {
             return Err(TaskError::invalid("rankings", format!("found {count} rankings; allowed: 1 to {RANKINGS_MAX}")));
@@ -124,7 +124,7 @@ impl Operation<Nothing> for Fusion {
         Ok(cost(ids as u64 * (400 + count as u64 * 48), 0))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let count = request.rankings.len();
         let mut places: HashMap<&ItemId, usize> = HashMap::new();
         let mut results: Vec<FusedItem> = Vec::new();

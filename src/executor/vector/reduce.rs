@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tallow_kernels::Rows;
 use tallow_kernels::normalize::{Norm, norm};
 
-use super::Nothing;
+use super::VectorState;
 use super::input::{Matrix, Shape, read_finite, real_shape};
 use super::output::{array_bytes, cost, emit};
 use crate::executor::operation::{Cost, Operation, Scope};
@@ -97,7 +97,7 @@ fn check_mean(request: &MeanRequest, answer: &str, parts: &Parts) -> Result<Cost
     check_reduce((answer, request.encoding), &request.vectors, request.weights.as_ref(), parts)
 }
 
-fn mean(request: &MeanRequest, scope: &Scope<'_, Nothing>) -> Result<(usize, Vec<f32>), TaskError> {
+fn mean(request: &MeanRequest, scope: &Scope<'_, VectorState>) -> Result<(usize, Vec<f32>), TaskError> {
     let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
     let total = request.weights.as_ref().map_or(matrix.shape.rows as f64, |weights| weights.iter().sum());
     // Weights are divided first, so that neither tiny nor huge ones leave the range of f64.
@@ -118,17 +118,17 @@ fn mean(request: &MeanRequest, scope: &Scope<'_, Nothing>) -> Result<(usize, Vec
 /// The average of the rows.
 pub(super) struct Mean;
 
-impl Operation<Nothing> for Mean {
+impl Operation<VectorState> for Mean {
     type Request = MeanRequest;
     type Output = MeanOutput;
     const NAME: &'static str = "mean";
     const SUMMARY: &'static str = "The (weighted) average of vectors, optionally scaled to length one.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_mean(request, "mean", parts)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let (count, mean) = mean(request, scope)?;
         let dim = mean.len();
         Ok(MeanOutput { count, mean: emit(scope, ("mean", request.encoding), Numbers::F32(mean), vec![dim])? })
@@ -138,17 +138,17 @@ impl Operation<Nothing> for Mean {
 /// The average of the rows under its geometric name.
 pub(super) struct Centroid;
 
-impl Operation<Nothing> for Centroid {
+impl Operation<VectorState> for Centroid {
     type Request = MeanRequest;
     type Output = CentroidOutput;
     const NAME: &'static str = "centroid";
     const SUMMARY: &'static str = "The (weighted) centre of vectors: the same as `mean`.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_mean(request, "centroid", parts)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let (count, mean) = mean(request, scope)?;
         let dim = mean.len();
         Ok(CentroidOutput { count, centroid: emit(scope, ("centroid", request.encoding), Numbers::F32(mean), vec![dim])? })
@@ -158,17 +158,17 @@ impl Operation<Nothing> for Centroid {
 /// The sum of the rows.
 pub(super) struct Sum;
 
-impl Operation<Nothing> for Sum {
+impl Operation<VectorState> for Sum {
     type Request = SumRequest;
     type Output = SumOutput;
     const NAME: &'static str = "sum";
     const SUMMARY: &'static str = "The (weighted) sum of vectors.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         check_reduce(("sum", request.encoding), &request.vectors, request.weights.as_ref(), parts)
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let sum = narrow(weighted_sum(&matrix, request.weights.as_ref(), scope.cancel)?)?;
         let dim = sum.len();
@@ -179,13 +179,13 @@ impl Operation<Nothing> for Sum {
 /// What the values of each dimension and the lengths of the rows are like.
 pub(super) struct Statistics;
 
-impl Operation<Nothing> for Statistics {
+impl Operation<VectorState> for Statistics {
     type Request = StatisticsRequest;
     type Output = StatisticsOutput;
     const NAME: &'static str = "statistics";
     const SUMMARY: &'static str = "Mean, standard deviation, smallest and largest value of each dimension, and the lengths of the vectors.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
         if request.ddof > 1 {
             return Err(TaskError::invalid("ddof", format!("found {}; allowed: 0 or 1", request.ddof)));
@@ -197,7 +197,7 @@ impl Operation<Nothing> for Statistics {
         Ok(cost(shape.bytes() + out * 4 + shape.rows as u64 * 8, shape.elements() as u64 * 2))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let matrix = read_finite("vectors", &request.vectors, scope.parts)?;
         let columns = columns(matrix.rows(), request.ddof, scope.cancel)?;
         let lengths: Vec<f64> = matrix.rows().values().par_chunks(matrix.shape.dim).map(|row| norm(Norm::L2, row)).collect();

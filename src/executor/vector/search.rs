@@ -2,7 +2,7 @@
 
 use tallow_kernels::topk::{self, Hit};
 
-use super::Nothing;
+use super::VectorState;
 use super::compare::{check_pair, kernel_metric};
 use super::input::{load, refused, shape_of};
 use super::output::{array_bytes, cost};
@@ -18,13 +18,13 @@ const PARTIAL_BESTS: usize = 64;
 /// The closest vectors of each query.
 pub(super) struct TopK;
 
-impl Operation<Nothing> for TopK {
+impl Operation<VectorState> for TopK {
     type Request = TopKRequest;
     type Output = TopKOutput;
     const NAME: &'static str = "top_k";
     const SUMMARY: &'static str = "The k closest vectors of each query, exactly: closest first, ties by lower index, NaN last.";
 
-    fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
+    fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let queries = shape_of("queries", &request.queries, parts)?;
         let vectors = shape_of("vectors", &request.vectors, parts)?;
         check_pair(request.metric, ("vectors", vectors), ("queries", queries))?;
@@ -48,7 +48,7 @@ impl Operation<Nothing> for TopK {
         Ok(cost(held.saturating_add(out).saturating_add(kept).saturating_add(ids), work))
     }
 
-    fn run(request: &Self::Request, scope: &Scope<'_, Nothing>) -> Result<Self::Output, TaskError> {
+    fn run(request: &Self::Request, scope: &Scope<'_, VectorState>) -> Result<Self::Output, TaskError> {
         let queries = load("queries", &request.queries, scope.parts, request.non_finite)?;
         let vectors = load("vectors", &request.vectors, scope.parts, request.non_finite)?;
         let metric = kernel_metric(request.metric);
@@ -70,7 +70,7 @@ fn names(hits: &[Hit], ids: &[ItemId]) -> Vec<ItemId> {
 type Leaving = (Option<HitRows<u32>>, Option<HitRows<Option<f64>>>);
 
 /// Indices and scores the way they shall leave.
-fn leave(hits: &[Vec<Hit>], encoding: ArrayEncoding, scope: &Scope<'_, Nothing>) -> Result<Leaving, TaskError> {
+fn leave(hits: &[Vec<Hit>], encoding: ArrayEncoding, scope: &Scope<'_, VectorState>) -> Result<Leaving, TaskError> {
     if encoding == ArrayEncoding::Float {
         let indices = hits.iter().map(|hits| hits.iter().map(|hit| hit.index).collect()).collect();
         let score = |hit: &Hit| (!hit.score.is_nan()).then_some(hit.score);

@@ -4,6 +4,7 @@ mod bounds;
 mod golden;
 mod laws;
 mod pca;
+mod sets;
 
 use std::sync::Arc;
 

@@ -78,11 +78,27 @@ impl Core {
             self.start_expedited(now_ns, &mut turn);
             self.start_queued(now_ns, &mut turn);
             turn.more |= self.queue.asks();
-            turn.stuck = self.queue.stuck().and_then(|slot| self.table.get(slot)).map(|entry| entry.prepared.demand.clone());
+            turn.stuck = self.stuck(&mut turn);
         }
         let wakes = [self.timers.next_ns(), self.retention.next_expiry_ns()];
         turn.wake_ns = wakes.into_iter().flatten().min();
         turn
+    }
+
+    /// What the task needs for which room should be made. One that cannot fit any more, because what outlasts tasks has grown, fails instead.
+    fn stuck(&mut self, turn: &mut Turn) -> Option<ResourceDemand> {
+        let slot = self.queue.stuck()?;
+        let demand = self.table.get(slot)?.prepared.demand.clone();
+        match self.ledger.check_can_ever_fit(&demand) {
+            Ok(()) => Some(demand),
+            Err(error) => {
+                // Refused only when it ended meanwhile.
+                let _ended_before = self.stop(slot, OutcomeKind::Failed(Arc::new(error)));
+                self.settle();
+                turn.more = true;
+                None
+            }
+        }
     }
 
     /// A run loop begins: what an earlier one was resolving is resolved again.

@@ -54,7 +54,7 @@ fn an_account_can_be_filled_to_the_last_byte() {
     assert!(budget.claim(&demand(1)).is_err());
     budget.claim(&demand(0)).unwrap();
     budget.release(&demand(u64::MAX));
-    assert_eq!(budget.host, Account { used: 0, limit: u64::MAX, peak: u64::MAX });
+    assert_eq!(budget.host, Account { used: 0, limit: u64::MAX, peak: u64::MAX, lasting: 0 });
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_share_covers_host_and_device_memory_together() {
     assert_eq!(budget.claim(&shared(11, "models", 90)).unwrap_err().resource, "executor models memory");
     budget.claim(&shared(10, "models", 90)).unwrap();
     budget.release(&model);
-    assert_eq!(budget.shares["models"], Account { used: 10, limit: 90, peak: 90 });
+    assert_eq!(budget.shares["models"], Account { used: 10, limit: 90, peak: 90, lasting: 0 });
     assert_eq!((budget.devices["cuda:0"].used, budget.host.used), (0, 10));
 }
 
@@ -75,13 +75,13 @@ fn a_share_follows_the_limit_of_the_latest_demand() {
     let mut budget = Budget::new(&limits(1000, 1, 0));
     budget.claim(&shared(50, "a", 50)).unwrap();
     budget.claim(&shared(40, "a", 100)).unwrap();
-    assert_eq!(budget.shares["a"], Account { used: 90, limit: 100, peak: 90 });
+    assert_eq!(budget.shares["a"], Account { used: 90, limit: 100, peak: 90, lasting: 0 });
     let shrunk = budget.claim(&shared(1, "a", 60)).unwrap_err();
     assert_eq!((shrunk.free, shrunk.limit), (0, 60));
     assert_eq!(budget.shares["a"].limit, 100, "a refused claim changes no limit");
     budget.release(&shared(50, "a", 50));
     budget.claim(&shared(20, "a", 60)).unwrap();
-    assert_eq!(budget.shares["a"], Account { used: 60, limit: 60, peak: 90 });
+    assert_eq!(budget.shares["a"], Account { used: 60, limit: 60, peak: 90, lasting: 0 });
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod input;
 mod output;
 mod request;
 mod result;
+pub mod set;
 
 #[cfg(test)]
 mod tests;

@@ -7,4 +7,5 @@ mod gate;
 mod harness;
 mod heads;
 mod openai;
+mod sets;
 mod tasks;

@@ -159,7 +159,7 @@ async fn a_cancelled_task_ends_with_its_cause() {
 fn every_operation_describes_its_request_and_answer() {
     let reports = executor().reports();
     let operations = &reports[0].operations;
-    assert_eq!(operations.len(), 22);
+    assert_eq!(operations.len(), 33);
     for operation in operations {
         assert!(operation.request_schema["properties"].is_object(), "{}", operation.name);
         assert!(operation.result_schema["properties"].is_object(), "{}", operation.name);
