@@ -35,6 +35,10 @@ docs:
 check-cuda:
     scripts/check-cuda.sh
 
+# Type-check the kernels for 64-bit ARM.
+check-arm:
+    scripts/check-arm.sh
+
 # One benchmark door: manager, events, text, vector, embed or http.
 bench door:
     cargo bench --bench {{door}}
