@@ -70,7 +70,7 @@ fn check(stored: Stored, (queries, values): (&[f32], &[f32]), dim: usize) {
 #[test]
 fn every_form_and_metric_agrees_with_the_plain_version_at_every_dimension() {
     for dim in (1..=67).chain([384, 768, 4097]) {
-        let rows = if dim > 384 { 40 } else { 70 };
+        let rows = if dim > 67 { 60 } else { 40 };
         let (queries, values) = (noise(1, 3 * dim), noise(2, rows * dim));
         STORED.into_iter().for_each(|stored| check(stored, (&queries, &values), dim));
     }
@@ -222,6 +222,14 @@ fn more_rows_within_a_threshold_than_allowed_are_an_error_that_says_how_many_are
     assert_eq!(range(queries, &set.blocks(), &within(3), &never_stop).expect("just enough")[0].len(), 3);
     let refused = range(queries, &set.blocks(), &within(2), &never_stop);
     assert_eq!(refused, Err(KernelError::OutOfRange { op: "range", what: "hits", max: 2, got: 3 }));
+    // Far too many are not collected first: no more are held than pass by between two questions whether to stop.
+    let many = vec![1f32; 100_000];
+    let set = Set::new(Stored::F32, &many, (1, 100_000));
+    for queries in [Rows::new(&many[..1], 1).expect("whole rows"), Rows::new(&many[..40], 1).expect("whole rows")] {
+        let refused = range(queries, &set.blocks(), &Within { metric: Metric::Dot, threshold: 0.5, hits_max: 10 }, &never_stop);
+        let Err(KernelError::OutOfRange { max: 10, got, .. }) = refused else { panic!("{refused:?}") };
+        assert!((11..200_000).contains(&got), "{got} of {}", queries.len() * 100_000);
+    }
 }
 
 #[test]
