@@ -94,7 +94,7 @@ async fn submit_until(manager: &WorkerManager, seed: u64, (counts, stop): (&Coun
     let mut random = StdRng::seed_from_u64(seed);
     while !stop.load(Ordering::Relaxed) {
         let (data, count) = work(&mut random);
-        let priority = [TaskPriority::Low, TaskPriority::Normal, TaskPriority::High][random.random_range(0..3)];
+        let priority = [TaskPriority::Low, TaskPriority::Normal, TaskPriority::Normal][random.random_range(0..3)];
         let mut submission = Submission::new(Task::new(TaskType::ModelInference, priority, data));
         submission = submission.submitter(format!("submitter {}", seed % SUBMITTERS));
         if random.random_range(0..10) == 0 {
