@@ -20,6 +20,8 @@ const LOOPS: u64 = 24;
 const SUBMITTERS: u64 = 3;
 /// About sixteen tokens.
 const QUERY: &str = "how long does a candle burn in a quiet room at night";
+/// What the worker may hold: little enough that results which are kept for a while reach their bound within the first seconds.
+const MEMORY_LIMIT: &str = "768MiB";
 /// How often the query is asked.
 const QUERY_EVERY: Duration = Duration::from_millis(10);
 /// How often memory is looked at, and growth beyond which it is not flat: between the second and the last quarter.
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 async fn soak(seconds: u64, model: Option<String>) -> Result<bool, Fault> {
-    let mut builder = Worker::builder().memory_limit("3GiB")?;
+    let mut builder = Worker::builder().memory_limit(MEMORY_LIMIT)?;
     if let Some(model) = &model {
         builder = builder.model(model);
     }
