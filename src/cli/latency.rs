@@ -1,14 +1,17 @@
 //! `tallow bench`: how long one short query takes, alone and beside tasks that fill every batch.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use super::local::{Local, spec};
 use crate::manager::resolve_names;
 use crate::task::{SubmissionSpec, TaskType};
+use crate::worker::WorkerManager;
 
 /// Queries of one measurement at most.
 const QUERIES_MAX: usize = 2_000;
@@ -57,27 +60,16 @@ pub(super) fn measure(local: &Local, time: Duration) -> Result<Vec<Latency>, Cli
     let load = spec(TaskType::ModelInference, json!({ "operation": "embed", "texts": texts, "encoding": "part" }));
     local.block_on(async {
         for task in [&query, &load] {
-            ask(local, task).await?;
+            ask(local.manager(), task).await?;
         }
         let alone = queries(local, &query, time).await?;
-        let stop = AtomicBool::new(false);
-        let full = async {
-            let tokens = async { loads(local, &load, &stop).await };
-            let ends = async {
-                tokio::time::sleep(time).await;
-                stop.store(true, Ordering::Relaxed);
-                Ok::<_, CliError>(())
-            };
-            tokio::try_join!(tokens, ends).map(|(rate, ())| rate)
-        };
-        let full = full.await?;
-        let stop = AtomicBool::new(false);
-        let beside = async {
-            let measured = queries(local, &query, time).await;
-            stop.store(true, Ordering::Relaxed);
-            measured
-        };
-        let (both, beside) = tokio::try_join!(loads(local, &load, &stop), beside)?;
+        let loads = Loads::start(local, &load);
+        tokio::time::sleep(time).await;
+        let full = loads.end().await?;
+        let loads = Loads::start(local, &load);
+        let beside = queries(local, &query, time).await;
+        let both = loads.end().await?;
+        let beside = beside?;
         Ok(vec![
             Latency::new("one query of 16 tokens, alone".into(), alone.0, alone.1),
             Latency::new(format!("{LOAD_TASKS} tasks of {LOAD_TEXTS} texts, no query"), Vec::new(), full),
@@ -93,32 +85,52 @@ async fn queries(local: &Local, query: &SubmissionSpec, time: Duration) -> Resul
     let mut tokens = 0;
     while measured_ms.is_empty() || (started.elapsed() < time && measured_ms.len() < QUERIES_MAX) {
         let begun = Instant::now();
-        tokens += ask(local, query).await?;
+        tokens += ask(local.manager(), query).await?;
         measured_ms.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     Ok((measured_ms, tokens as f64 / started.elapsed().as_secs_f64()))
 }
 
-/// Keeps tasks under way until `stop`; tokens per second.
-async fn loads(local: &Local, load: &SubmissionSpec, stop: &AtomicBool) -> Result<f64, CliError> {
-    let started = Instant::now();
-    let one = || async {
+/// Tasks that are kept under way, each by a task of the runtime.
+struct Loads {
+    started: Instant,
+    stop: Arc<AtomicBool>,
+    loops: Vec<JoinHandle<Result<u64, CliError>>>,
+}
+
+impl Loads {
+    fn start(local: &Local, load: &SubmissionSpec) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let one = |_| {
+            let (manager, load, stop) = (Arc::clone(local.manager()), load.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut tokens = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    tokens += ask(&manager, &load).await?;
+                }
+                Ok(tokens)
+            })
+        };
+        Self { started: Instant::now(), loops: (0..LOAD_TASKS).map(one).collect(), stop }
+    }
+
+    /// Lets the tasks end; tokens per second.
+    async fn end(self) -> Result<f64, CliError> {
+        self.stop.store(true, Ordering::Relaxed);
         let mut tokens = 0;
-        while !stop.load(Ordering::Relaxed) {
-            tokens += ask(local, load).await?;
+        for one in self.loops {
+            tokens += one.await.map_err(|lost| CliError::new(Exit::Runtime, lost.to_string()))??;
         }
-        Ok::<u64, CliError>(tokens)
-    };
-    let all = futures_util::future::try_join_all((0..LOAD_TASKS).map(|_| one())).await?;
-    Ok(all.iter().sum::<u64>() as f64 / started.elapsed().as_secs_f64())
+        Ok(tokens as f64 / self.started.elapsed().as_secs_f64())
+    }
 }
 
 /// Runs one task to its end; its tokens.
-async fn ask(local: &Local, task: &SubmissionSpec) -> Result<u64, CliError> {
+async fn ask(manager: &WorkerManager, task: &SubmissionSpec) -> Result<u64, CliError> {
     let mut tokens = 0;
     for submission in resolve_names(vec![task.clone()], "")? {
-        let id = local.manager().submit(submission).await?;
-        let result = local.manager().wait(&id).await?;
+        let id = manager.submit(submission).await?;
+        let result = manager.wait(&id).await?;
         tokens += result.output.pointer("/usage/prompt_tokens").and_then(Value::as_u64).unwrap_or(0);
     }
     Ok(tokens)
