@@ -68,18 +68,26 @@ fn texts_become_a_set_and_are_found_in_one_submission() {
     });
 }
 
-/// A manager and a vector executor under one ledger.
-fn world(limit: u64) -> (Arc<TaskManager<ExecutorRegistry>>, Ledger, Arc<tokio::sync::Notify>) {
+/// A manager, a vector executor and one that holds memory under one ledger.
+struct World {
+    manager: Arc<TaskManager<ExecutorRegistry>>,
+    ledger: Ledger,
+    account: HostAccount,
+    gate: Arc<tokio::sync::Notify>,
+}
+
+fn world(limit: u64) -> World {
     let ledger = Ledger::new(&BudgetLimits { host_bytes: limit, threads: 2, devices: BTreeMap::new() });
     let pool = ComputePool::new(2).expect("two threads");
-    let options = VectorOptions { max_memory_mb: 0, account: HostAccount::new(ledger.clone(), None), folder: None, allow_paths: false };
+    let account = HostAccount::new(ledger.clone(), None);
+    let options = VectorOptions { max_memory_mb: 0, account: account.clone(), folder: None, allow_paths: false };
     let registry = ExecutorRegistry::new();
     registry.register("vector", VectorComputationExecutor::with_options(pool, options)).expect("a free name");
     let holder = Holder::new(1, limit);
     let gate = holder.gate.clone();
     registry.register("holder", holder).expect("a free name");
     let options = ManagerOptions { ledger: Some(ledger.clone()), ..ManagerOptions::default() };
-    (Arc::new(TaskManager::with_options(registry, options)), ledger, gate)
+    World { manager: Arc::new(TaskManager::with_options(registry, options)), ledger, account, gate }
 }
 
 async fn done(manager: &TaskManager<ExecutorRegistry>, data: Value, part: &tallow::Part) -> Result<Value, TaskError> {
@@ -91,33 +99,36 @@ async fn done(manager: &TaskManager<ExecutorRegistry>, data: Value, part: &tallo
 fn a_set_that_does_not_fit_is_refused_and_what_no_longer_fits_beside_one_does_not_wait_for_ever() {
     let _together = together();
     runtime().block_on(async {
-        let (manager, ledger, gate) = world(100 * MIB);
+        let World { manager, ledger, account, gate } = world(100 * MIB);
         let none = rows(1, 1);
         let create = json!({ "operation": "set.create", "set": "big", "dim": 1024 });
         done(&manager, create, &none).await.expect("made");
-        let append = |part: &str| json!({ "operation": "set.append", "set": "big", "vectors": { "$part": part } });
-        // 30,000 rows of 1,024 half-precision numbers are 60 MiB on their way and would be 120 MiB in the set.
-        let half = tallow::Part::new(tallow::Dtype::I8, vec![30_000, 1024], vec![1u8; 30_000 * 1024].into()).expect("as long as it says");
-        let small = rows(8_000, 1024);
-        let refused = done(&manager, append("rows"), &half).await.expect_err("too large");
+        let append = json!({ "operation": "set.append", "set": "big", "vectors": { "$part": "rows" } });
+        // As bytes they would fit, as numbers on their way into the set they do not.
+        let bytes = tallow::Part::new(tallow::Dtype::I8, vec![30_000, 1024], vec![1u8; 30_000 * 1024].into()).expect("as long as it says");
+        let refused = done(&manager, append.clone(), &bytes).await.expect_err("too large");
         let TaskError::DoesNotFit { needed_bytes, available_bytes, .. } = refused else { panic!("{refused}") };
-        assert!(needed_bytes > 100 * MIB && available_bytes <= 100 * MIB, "{needed_bytes} of {available_bytes}");
+        assert!(needed_bytes > 100 * MIB && available_bytes == 100 * MIB, "{needed_bytes} of {available_bytes}");
         assert_eq!(ledger.snapshot().host.lasting, 0);
-        // One that fits when it is accepted, but not once the set has grown, while another task holds what it waits for.
+        done(&manager, append, &rows(2_000, 1024)).await.expect("8 MiB fit");
+        let lasting = ledger.snapshot().host.lasting;
+        assert!(lasting > 2_000 * 4096 && lasting < 9 * MIB, "{lasting}");
+        let beside = manager.submit_task(Holder::task(95, "turns")).await.expect_err("not beside the set");
+        assert!(matches!(beside, TaskError::DoesNotFit { available_bytes, .. } if available_bytes == 100 * MIB - lasting), "{beside}");
+        // One that fits when it is accepted, but not once sets have grown, while another task holds what it waits for.
         let held = manager.submit_task(Holder::task(30, "gate")).await.expect("accepted");
-        let doomed = manager.submit_task(Holder::task(90, "turns")).await.expect("it fits an idle worker");
-        done(&manager, append("rows"), &small).await.expect("31 MiB fit beside");
-        assert!(ledger.snapshot().host.lasting > 31 * MIB);
-        let at_once = manager.submit_task(Holder::task(90, "turns")).await.expect_err("no longer at admission either");
-        assert!(matches!(at_once, TaskError::DoesNotFit { available_bytes, .. } if available_bytes < 69 * MIB), "{at_once}");
+        until("the holder runs", || manager.status(&held).is_ok_and(|status| status.status == StatusKind::Running)).await;
+        let doomed = manager.submit_task(Holder::task(90, "turns")).await.expect("it fits beside the set");
+        let grown = account.hold(10 * MIB).map_err(|shortage| format!("{shortage:?}")).expect("room beside the holder");
         gate.notify_one();
         soon("the holder ends", manager.wait(&held)).await.expect("completes");
         let error = soon("what cannot fit ends", manager.wait(&doomed)).await.expect_err("refused");
         assert_eq!(error.code(), "does_not_fit", "{error}");
+        drop(grown);
         // Dropping gives all of it back.
         done(&manager, json!({ "operation": "set.drop", "set": "big" }), &none).await.expect("dropped");
         until("the bytes are back", || ledger.snapshot().host.used == 0).await;
-        let fits = manager.submit_task(Holder::task(90, "turns")).await.expect("as before");
+        let fits = manager.submit_task(Holder::task(95, "turns")).await.expect("as before");
         soon("it runs", manager.wait(&fits)).await.expect("completes");
     });
 }
