@@ -161,6 +161,9 @@ impl Dictionary {
     }
 }
 
+/// Most bytes that a column takes for a row without a value, and once more for its end.
+pub(super) const COLUMN_ROW_BYTES: u64 = 4;
+
 /// The values of one field in the rows of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

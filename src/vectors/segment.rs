@@ -192,6 +192,11 @@ impl Segment {
         &self.vectors
     }
 
+    /// The fields of its metadata.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.metadata.fields().map(|(name, _)| name)
+    }
+
     /// Bytes that are booked for it.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held.bytes()

@@ -1,6 +1,6 @@
 //! A named set of rows: read through versions that never change, written by one change at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::files::SetFolder;
 use super::incoming::Incoming;
-use super::metadata::{MetaColumns, extended};
+use super::metadata::{COLUMN_ROW_BYTES, MetaColumns, extended};
 use super::rows::RowFeed;
 use super::segment::{Segment, vector_bytes};
 use super::version::{Group, Part, Place, Version, groups};
@@ -250,9 +250,11 @@ impl VectorSet {
         if !group.rewritten {
             return Ok(None);
         }
-        // Names and metadata of the rows that stay are at most those of all rows.
+        // Names and metadata of the rows that stay are at most those of all rows; but a column that some of the parts have not takes room for their rows too.
         let carried: u64 = old.iter().map(|part| part.segment.bytes(&self.spec)).map(|bytes| bytes.ids + bytes.metadata).sum();
-        let needed = vector_bytes(&self.spec, group.live).total() + carried;
+        let fields: BTreeSet<&str> = old.iter().flat_map(|part| part.segment.fields()).collect();
+        let widened = COLUMN_ROW_BYTES * fields.len() as u64 * (group.live as u64 + 1);
+        let needed = vector_bytes(&self.spec, group.live).total() + carried + widened;
         let Ok(held) = self.account.hold(needed) else { return Ok(None) };
         let sources: Vec<_> = old.iter().map(|part| (&*part.segment, part.dead.as_deref())).collect();
         let segment = Segment::joined(&self.spec, &sources, (held, watch.stop))?;

@@ -6,7 +6,7 @@ use crate::doors::get;
 use crate::harness::Home;
 use crate::server::Server;
 
-const LEVELS: [&str; 4] = ["portable", "avx2", "avx512", "amx"];
+const LEVELS: [&str; 5] = ["portable", "neon", "avx2", "avx512", "amx"];
 
 fn fixture(name: &str) -> String {
     format!("{}/models/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -91,7 +91,7 @@ fn instructions_that_the_processor_lacks_are_an_error_that_lists_what_it_has() {
             assert!(stderr.contains(&format!("no `{level}`")) && stderr.contains(&available.join(", ")), "{stderr}");
         }
     }
-    for args in [&["doctor", "--isa", "neon"][..], &["models", "ls", "--isa", "neon"]] {
+    for args in [&["doctor", "--isa", "sse"][..], &["models", "ls", "--isa", "sse"]] {
         let stderr = home.run(args).exits(2).stderr;
         assert!(stderr.contains("--isa") && stderr.contains("portable, neon, avx2, avx512, amx"), "{stderr}");
     }

@@ -13,9 +13,12 @@ type Manager = TaskManager<ExecutorRegistry>;
 
 const SAMPLES: usize = 60;
 
+/// Rounds of a task of the quiet submitter.
+const ROUNDS: usize = 20;
+
 /// Some milliseconds of one compute thread.
-fn work(numbers: &Part) -> Task {
-    let data = json!({"operation": "kmeans", "vectors": {"$part": "rows"}, "k": 80, "iterations_max": 20, "tolerance": 0.0});
+fn work(numbers: &Part, rounds: usize) -> Task {
+    let data = json!({"operation": "kmeans", "vectors": {"$part": "rows"}, "k": 80, "iterations_max": rounds, "tolerance": 0.0});
     vector_task(data, numbers)
 }
 
@@ -33,7 +36,7 @@ async fn medians(manager: &Manager, numbers: &Part) -> Medians {
     for _ in 0..SAMPLES {
         let before = manager.stats().totals.completed;
         let began = Instant::now();
-        let id = manager.submit(Submission::new(work(numbers)).submitter("quiet")).await.expect("accepted");
+        let id = manager.submit(Submission::new(work(numbers, ROUNDS)).submitter("quiet")).await.expect("accepted");
         let result = soon("the task completes", manager.wait(&id)).await.expect("completes");
         latencies.push(began.elapsed());
         others.push((manager.stats().totals.completed - before).saturating_sub(1));
@@ -50,7 +53,9 @@ async fn solo_and_beside_noise(manager: &Manager, wait_for_age: Duration) -> (Me
     // The first ones warm up.
     medians(manager, &numbers).await;
     let solo = medians(manager, &numbers).await;
-    let noise = (0..10_000).map(|_| Submission::new(work(&numbers)).submitter("noisy")).collect();
+    // As long on average, each of another length: tasks of one length fall into step with those of the quiet submitter, which then come every time just after
+    // all threads have taken one.
+    let noise = (0..10_000).map(|at| Submission::new(work(&numbers, ROUNDS / 2 + at % (ROUNDS + 1))).submitter("noisy")).collect();
     let accepted = manager.submit_batch(noise).await.into_iter().filter(Result::is_ok).count();
     assert_eq!(accepted, 10_000);
     let began = Instant::now();
@@ -112,11 +117,11 @@ fn low_priority_is_served_beside_a_steady_flood_of_higher_ones() {
         let options = ManagerOptions { age_step: Duration::from_millis(100), ..ManagerOptions::default() };
         let manager = Arc::new(TaskManager::with_options(registry(), options));
         let numbers = rows(700, 32);
-        let mut low = work(&numbers);
+        let mut low = work(&numbers, ROUNDS);
         low.priority = TaskPriority::Low;
         let flood = |count: usize| {
             (0..count).map(|_| {
-                let mut high = work(&numbers);
+                let mut high = work(&numbers, ROUNDS);
                 high.priority = TaskPriority::High;
                 Submission::new(high).submitter("high")
             })

@@ -90,3 +90,25 @@ fn a_saved_set_that_does_not_fit_is_refused_before_it_is_read() {
     );
     assert_eq!(small.list()[0].rows, 2048, "it is listed nevertheless");
 }
+
+#[test]
+fn a_column_that_few_of_the_joined_segments_have_is_booked_for_all_their_rows() {
+    let (ledger, account) = ledger(64 * MIB);
+    let set = SetStore::open(account, None).create("a", spec(1), watch()).unwrap();
+    for at in 0..40 {
+        let ids = integers(at * 8..at * 8 + 8);
+        let kind = match at % 3 {
+            0 => MetaValue::Flag(true),
+            1 => MetaValue::Text("x".into()),
+            _ => MetaValue::Texts(vec!["x".into()]),
+        };
+        let mut column = vec![None; 8];
+        column[0] = Some(kind);
+        let metadata = MetaColumns::from([(format!("field {at}"), column)]);
+        set.write(NewRows { values: &RowsIn::Values(&[0.5; 8]), ids: Some(&ids), metadata: &metadata }, OnConflict::Refuse, watch())
+            .unwrap();
+        let version = set.version();
+        let (holds, booked) = (version.bytes(&spec(1)).total(), version.held_bytes());
+        assert!(holds <= booked && booked == ledger.snapshot().host.used, "{holds} of {booked} after {at}");
+    }
+}
