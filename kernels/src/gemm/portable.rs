@@ -91,24 +91,30 @@ unsafe fn body<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<'_
             let mut row = 0;
             while row < rows {
                 // SAFETY: the caller's promise.
-                unsafe {
-                    if row + ROWS <= rows {
-                        across::<L, ROWS, VECTORS>(call, (row, form), sums);
-                        row += ROWS;
-                    } else {
-                        across::<L, 1, VECTORS>(call, (row, form), sums);
-                        row += 1;
+                row += unsafe {
+                    match rows - row {
+                        // Twice four keep the multipliers busy, six and two do not.
+                        left if left >= ROWS && left != 8 || left == ROWS => rows_at::<L, ROWS, VECTORS>(call, (row, form), sums),
+                        4.. => rows_at::<L, 4, VECTORS>(call, (row, form), sums),
+                        2.. => rows_at::<L, 2, VECTORS>(call, (row, form), sums),
+                        _ => rows_at::<L, 1, VECTORS>(call, (row, form), sums),
                     }
-                }
+                };
             }
         }
     }
 }
 
+/// All columns of `ROWS` rows from `row` on; gives their number.
+///
 /// # Safety
 /// See [`body`].
 #[inline(always)]
-unsafe fn across<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<'_>, (row, form): (usize, Form), sums: &mut Sums) {
+unsafe fn rows_at<L: Lanes, const ROWS: usize, const VECTORS: usize>(
+    call: &Call<'_>,
+    (row, form): (usize, Form),
+    sums: &mut Sums,
+) -> usize {
     for column in (0..PANEL_COLUMNS).step_by(L::COUNT * VECTORS) {
         // SAFETY: the caller's promise; the columns lie inside a panel.
         unsafe {
@@ -118,6 +124,7 @@ unsafe fn across<L: Lanes, const ROWS: usize, const VECTORS: usize>(call: &Call<
             }
         }
     }
+    ROWS
 }
 
 /// Single precision: one broadcast activation times `VECTORS` vectors of weights.
