@@ -25,6 +25,7 @@ pub mod pool;
 pub mod quantize;
 pub mod rotary;
 mod rows;
+pub mod search;
 mod tensor;
 pub mod threads;
 pub mod tolerance;

@@ -8,11 +8,11 @@ use std::arch::asm;
 use crate::amx::TILE_ROWS;
 
 /// Lines of a cache that a step fetches ahead.
-pub(super) const AHEAD_LINES: usize = 3;
+pub(crate) const AHEAD_LINES: usize = 3;
 
 /// Addresses of the next step.
 #[derive(Clone, Copy)]
-pub(super) struct Steps {
+pub(crate) struct Steps {
     /// The first row of the strip.
     pub rows: *const u8,
     /// From a row to the next.
@@ -33,7 +33,7 @@ macro_rules! steps {
         /// # Safety
         /// This thread's tiles are full ones, and all rows and weights of `count` steps are readable; `count` is not 0.
         #[inline(always)]
-        pub(super) unsafe fn $name($steps: &mut Steps, count: usize) {
+        pub(crate) unsafe fn $name($steps: &mut Steps, count: usize) {
             // SAFETY: the caller's promise; fetching ahead reads nothing.
             unsafe {
                 asm!(
@@ -132,7 +132,7 @@ macro_rules! store {
         /// # Safety
         /// This thread's tiles are full ones, and 512 numbers are writable.
         #[inline(always)]
-        pub(super) unsafe fn $name(target: *mut f32) {
+        pub(crate) unsafe fn $name(target: *mut f32) {
             // SAFETY: the caller's promise.
             unsafe {
                 asm!(
@@ -146,13 +146,32 @@ macro_rules! store {
     };
 }
 
+/// All four accumulators to memory: 32 rows of 32 sums.
+///
+/// # Safety
+/// This thread's tiles are full ones, and 1,024 numbers are writable.
+#[inline(always)]
+pub(crate) unsafe fn store_rows(target: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "tilestored [{c} + {t}*1], tmm0",
+            "tilestored [{c} + {t}*1 + 64], tmm1",
+            "tilestored [{c} + {t}*1 + 2048], tmm2",
+            "tilestored [{c} + {t}*1 + 2112], tmm3",
+            c = in(reg) target, t = in(reg) 128usize,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Two accumulators to zero.
 macro_rules! zero {
     ($name:ident, $first:literal, $second:literal) => {
         /// # Safety
         /// This thread's tiles are full ones.
         #[inline(always)]
-        pub(super) unsafe fn $name() {
+        pub(crate) unsafe fn $name() {
             // SAFETY: the caller's promise.
             unsafe {
                 asm!(

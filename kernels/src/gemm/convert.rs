@@ -6,7 +6,7 @@ use crate::Isa;
 use crate::lanes::{Element, Lanes, on_lanes};
 
 /// Rounds to bf16, nearest, ties to even.
-pub(super) fn round_row(isa: Isa, values: &[f32], out: &mut [bf16]) {
+pub(crate) fn round_row(isa: Isa, values: &[f32], out: &mut [bf16]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the proof can only be had where the processor has AVX-512 with bf16.
@@ -88,7 +88,7 @@ pub(super) fn widen_row(isa: Isa, values: &[bf16], out: &mut Vec<f32>) {
 }
 
 /// The scale that maps the largest magnitude of `row` to 127, and its inverse.
-pub(super) fn int8_scale(row: &[f32]) -> (f32, f32) {
+pub(crate) fn int8_scale(row: &[f32]) -> (f32, f32) {
     let (largest, sum) = row.iter().fold((0f32, 0f32), |(largest, sum), value| (largest.max(value.abs()), sum + value * 0.0));
     scale_of(if sum.is_nan() { f32::NAN } else { largest })
 }
@@ -104,7 +104,7 @@ fn scale_of(largest: f32) -> (f32, f32) {
 
 /// Rounds to nearest, ties to even.
 #[inline(always)]
-pub(super) fn to_int8(value: f32, inverse: f32) -> i8 {
+pub(crate) fn to_int8(value: f32, inverse: f32) -> i8 {
     // Saturates, so the value that rounds to 127.5 for want of precision is 127; NaN becomes 0 and is told by the scale.
     (value * inverse).round_ties_even() as i8
 }

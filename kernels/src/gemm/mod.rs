@@ -7,16 +7,16 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
-mod amx_steps;
-mod convert;
+pub(crate) mod amx_steps;
+pub(crate) mod convert;
 mod epilogue;
 #[cfg(target_arch = "x86_64")]
 mod finish_avx512;
-mod pack;
-mod portable;
+pub(crate) mod pack;
+pub(crate) mod portable;
 mod reference;
-mod rows;
-mod strip;
+pub(crate) mod rows;
+pub(crate) mod strip;
 pub mod tensor;
 #[cfg(target_arch = "x86_64")]
 mod vnni_avx512;

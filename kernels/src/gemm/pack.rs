@@ -43,11 +43,11 @@ impl Precision {
 /// Bytes that begin at a cache line, as tile loads want them.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(super) struct Line([u8; 64]);
+pub(crate) struct Line([u8; 64]);
 
 /// The packed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     F32,
     Bf16,
     Bf16Pair,
@@ -56,7 +56,7 @@ pub(super) enum Form {
 
 impl Form {
     /// Inner elements of one step along a panel.
-    pub(super) fn step(self) -> usize {
+    pub(crate) fn step(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 | Self::Bf16Pair => 32,
@@ -65,7 +65,7 @@ impl Form {
     }
 
     /// Bytes of one step of a panel.
-    pub(super) fn step_bytes(self) -> usize {
+    pub(crate) fn step_bytes(self) -> usize {
         match self {
             Self::F32 => PANEL_COLUMNS * 4,
             Self::Bf16 | Self::Int8 => 2048,
@@ -168,7 +168,7 @@ impl PackedWeights {
         }
     }
 
-    pub(super) fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         self.form
     }
 
@@ -176,7 +176,7 @@ impl PackedWeights {
         self.isa
     }
 
-    pub(super) fn scales(&self) -> &[f32] {
+    pub(crate) fn scales(&self) -> &[f32] {
         &self.scales
     }
 
@@ -186,21 +186,21 @@ impl PackedWeights {
     }
 
     /// Steps along a panel.
-    pub(super) fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.inner.div_ceil(self.form.step())
     }
 
-    pub(super) fn panel_bytes(&self) -> usize {
+    pub(crate) fn panel_bytes(&self) -> usize {
         self.steps() * self.form.step_bytes()
     }
 
     /// The bytes of one panel.
-    pub(super) fn panel(&self, panel: usize) -> &[u8] {
+    pub(crate) fn panel(&self, panel: usize) -> &[u8] {
         self.panels(panel..panel + 1)
     }
 
     /// The bytes of some panels.
-    pub(super) fn panels(&self, panels: std::ops::Range<usize>) -> &[u8] {
+    pub(crate) fn panels(&self, panels: std::ops::Range<usize>) -> &[u8] {
         let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
         &bytes[panels.start * self.panel_bytes()..panels.end * self.panel_bytes()]
     }

@@ -2,23 +2,23 @@
 
 use half::bf16;
 
-use super::PANEL_COLUMNS;
 use super::pack::Form;
 use super::rows::Operand;
-use super::strip::{Pass, Sums};
+use super::strip::Sums;
 #[cfg(target_arch = "x86_64")]
 use super::vnni_avx512;
+use super::{PANEL_COLUMNS, PackedWeights};
 use crate::Isa;
 use crate::lanes::{Eight, Lanes};
 
-/// The products of a pass's strip and one panel into `sums`.
-pub(super) fn block(pass: &Pass<'_>, panel: usize, sums: &mut Sums) {
-    let (isa, operand, bytes) = (pass.weights.isa(), &pass.operand, pass.weights.panel(panel));
+/// The products of a strip and one panel of weights into `sums`, row by row.
+pub(crate) fn block((weights, operand): (&PackedWeights, &Operand<'_>), panel: usize, sums: &mut Sums) {
+    let (isa, bytes) = (weights.isa(), weights.panel(panel));
     let call = Call { operand, panel: bytes, steps: bytes.len() / operand.form.step_bytes() };
     call.check();
     #[cfg(target_arch = "x86_64")]
     {
-        let column_sums = pass.weights.column_sums(panel);
+        let column_sums = weights.column_sums(panel);
         let block = vnni_avx512::Block { operand, panel: bytes, column_sums, steps: call.steps };
         if vnni_avx512::block(isa, &block, sums) {
             return;

@@ -14,7 +14,7 @@ use crate::Isa;
 const ROW_PADDING: usize = 64;
 
 /// One strip.
-pub(super) struct Operand<'a> {
+pub(crate) struct Operand<'a> {
     pub form: Form,
     /// Rows that count.
     pub rows: usize,

@@ -18,7 +18,7 @@ const CONVERTED_ROWS: usize = 1024;
 /// Tiles are written line by line of a cache, two lines per row where the sums began inside one.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-pub(super) struct Sums([f32; STRIP_ROWS * PANEL_COLUMNS]);
+pub(crate) struct Sums(pub [f32; STRIP_ROWS * PANEL_COLUMNS]);
 
 impl std::ops::Deref for Sums {
     type Target = [f32; STRIP_ROWS * PANEL_COLUMNS];
@@ -144,7 +144,7 @@ impl Engine {
             Self::Vectors => {
                 let sums = &mut sums[0];
                 for panel in pass.panels.clone() {
-                    portable::block(pass, panel, sums);
+                    portable::block((pass.weights, &pass.operand), panel, sums);
                     pass.finish.block(panel, (sums, pass.all_scales()), out);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{Lanes, lane_to_lane};
 
@@ -39,6 +39,23 @@ impl Lanes for __m256 {
     unsafe fn load_half(source: *const bf16) -> Self {
         // SAFETY: see above; the caller grants eight readable values.
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(source: *const f16) -> Self {
+        // SAFETY: see above; the caller grants eight readable values.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast()));
+            let sign = _mm256_slli_epi32::<16>(_mm256_and_si256(bits, _mm256_set1_epi32(0x8000)));
+            let rest = _mm256_slli_epi32::<13>(_mm256_and_si256(bits, _mm256_set1_epi32(0x7FFF)));
+            // The exponents of binary16 begin 112 later than those of f32.
+            let scaled = _mm256_mul_ps(_mm256_castsi256_ps(rest), _mm256_castsi256_ps(_mm256_set1_epi32((112 + 127) << 23)));
+            _mm256_or_ps(scaled, _mm256_castsi256_ps(sign))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(source: *const i8) -> Self {
+        // SAFETY: see above; the caller grants eight readable values.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(source.cast()))) }
     }
     #[inline(always)]
     unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{Lanes, lane_to_lane};
 
@@ -39,6 +39,16 @@ impl Lanes for __m512 {
     unsafe fn load_half(source: *const bf16) -> Self {
         // SAFETY: see above; the caller grants sixteen readable values.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(source: *const f16) -> Self {
+        // SAFETY: see above; the caller grants sixteen readable values.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(source.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(source: *const i8) -> Self {
+        // SAFETY: see above; the caller grants sixteen readable values.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.cast()))) }
     }
     #[inline(always)]
     unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {

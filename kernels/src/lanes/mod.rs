@@ -13,7 +13,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-use half::bf16;
+use half::{bf16, f16};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::turned;
@@ -38,6 +38,10 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_part(self, target: *mut f32, len: usize);
     /// Widened. Safety: `COUNT` values are readable.
     unsafe fn load_half(source: *const bf16) -> Self;
+    /// Widened; what is not finite becomes some other number. Safety: `COUNT` values are readable.
+    unsafe fn load_f16(source: *const f16) -> Self;
+    /// Widened. Safety: `COUNT` values are readable.
+    unsafe fn load_bytes(source: *const i8) -> Self;
     /// Widened: the first of each pair, and the second of each. Safety: `COUNT` pairs are readable.
     unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self);
     /// Rounded to nearest, ties to even; NaN stays NaN. Safety: `COUNT` values are writable.

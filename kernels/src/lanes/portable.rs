@@ -1,6 +1,6 @@
 //! Eight lanes as an array, which the compiler turns into what the build target has.
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{Lanes, lane_to_lane};
 
@@ -72,6 +72,18 @@ impl Lanes for Eight {
         // SAFETY: the caller grants eight readable values; the read needs no alignment.
         let halves = unsafe { source.cast::<[u16; 8]>().read_unaligned() };
         each(|l| f32::from_bits(u32::from(halves[l]) << 16))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(source: *const f16) -> Self {
+        // SAFETY: the caller grants eight readable values; the read needs no alignment.
+        let values = unsafe { source.cast::<[f16; 8]>().read_unaligned() };
+        each(|lane| values[lane].to_f32_const())
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(source: *const i8) -> Self {
+        // SAFETY: the caller grants eight readable values.
+        let values = unsafe { source.cast::<[i8; 8]>().read() };
+        each(|lane| values[lane].into())
     }
     #[inline(always)]
     unsafe fn load_pairs(source: *const [bf16; 2]) -> (Self, Self) {

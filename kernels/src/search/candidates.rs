@@ -1,0 +1,124 @@
+//! What may still be in the answer to one query: rows whose score is known, and rows of which only an interval is.
+
+use super::best::Best;
+use super::bound::{Bound, Interval};
+
+/// Rows of unknown score that are kept beside `k`.
+const PENDING: usize = 256;
+/// New rows after which the floor is raised, at least.
+const DUE: usize = 32;
+
+/// A row of unknown score.
+#[derive(Clone, Copy)]
+struct Pending {
+    row: u64,
+    interval: Interval,
+}
+
+/// Scores a row in f64.
+pub(super) type Rescore<'a> = &'a mut dyn FnMut(u64) -> f64;
+
+/// The candidates of one query.
+pub(super) struct Candidates {
+    /// Rows that may be in the answer, or that are scored where intervals are guesses.
+    k: usize,
+    is_guess: bool,
+    best: Best,
+    pending: Vec<Pending>,
+    /// Keys below it are those of rows that are not in the answer.
+    floor: f64,
+    /// Pending rows with which the floor is raised.
+    due: usize,
+}
+
+impl Candidates {
+    /// Memory of one query's candidates at most, in bytes.
+    pub(super) fn bytes(k: usize) -> usize {
+        (k.saturating_mul(3).saturating_add(2 * PENDING + DUE)).saturating_mul(size_of::<Pending>())
+    }
+
+    /// None yet; rows with keys below `floor` do not matter.
+    pub(super) fn new(best: Best, floor: f64) -> Self {
+        let k = best.capacity();
+        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.min(PENDING).max(DUE) }
+    }
+
+    /// The same where intervals are guesses: the best `rows` by them are scored.
+    pub(super) fn guess(best: Best, rows: usize) -> Self {
+        Self { k: rows, is_guess: true, ..Self::new(best, f64::NEG_INFINITY) }
+    }
+
+    pub(super) fn floor(&self) -> f64 {
+        self.floor
+    }
+
+    /// Takes up a row; true when there are so many that [`Self::tighten`] is due.
+    pub(super) fn push(&mut self, row: u64, interval: Interval) -> bool {
+        if interval.upper >= self.floor {
+            self.pending.push(Pending { row, interval });
+        }
+        self.pending.len() >= self.due
+    }
+
+    /// Raises the floor to the k-th highest lower bound, drops what lies below, and scores the best of the rest, which raises the floor further.
+    pub(super) fn tighten(&mut self, bound: &Bound, rescore: Rescore<'_>) {
+        self.raise(bound);
+        if !self.is_guess {
+            self.settle_best(rescore);
+            self.raise(bound);
+        }
+        if self.pending.len() > self.k.saturating_add(PENDING) {
+            self.settle(rescore);
+            self.raise(bound);
+        }
+        self.due = 2 * self.pending.len() + self.k.min(PENDING).max(DUE);
+    }
+
+    /// Scores the `k` pending rows with the highest lower bounds.
+    fn settle_best(&mut self, rescore: Rescore<'_>) {
+        let rest = if self.pending.len() > self.k {
+            self.pending.select_nth_unstable_by(self.k - 1, |a, b| b.interval.lower.total_cmp(&a.interval.lower));
+            self.pending.split_off(self.k)
+        } else {
+            Vec::new()
+        };
+        self.settle(rescore);
+        self.pending = rest;
+    }
+
+    fn raise(&mut self, bound: &Bound) {
+        let keys = self.best.scores().map(|score| bound.key(score));
+        let mut keys: Vec<f64> = keys.chain(self.pending.iter().map(|pending| pending.interval.lower)).collect();
+        if keys.len() >= self.k {
+            let (_, kth, _) = keys.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
+            self.floor = self.floor.max(*kth);
+        }
+        self.pending.retain(|pending| pending.interval.upper >= self.floor);
+    }
+
+    /// Scores everything that is pending.
+    fn settle(&mut self, rescore: Rescore<'_>) {
+        self.pending.sort_unstable_by_key(|pending| pending.row);
+        for pending in self.pending.drain(..) {
+            self.best.offer(pending.row, rescore(pending.row));
+        }
+    }
+
+    /// Takes over what was found in another part of the rows.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.best.merge(other.best);
+        self.pending.extend(other.pending);
+        self.floor = self.floor.max(other.floor);
+    }
+
+    /// The best rows, all scored.
+    pub(super) fn finish(mut self, bound: &Bound, rescore: Rescore<'_>) -> Best {
+        self.raise(bound);
+        if !self.is_guess {
+            self.settle_best(rescore);
+            self.raise(bound);
+        }
+        self.settle(rescore);
+        self.best
+    }
+}
