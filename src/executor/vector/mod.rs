@@ -3,18 +3,26 @@
 //! One file per family of operations and one line per operation in [`VectorComputationExecutor::with_memory`]'s table. Knows no models.
 
 mod arithmetic;
+mod center;
 mod compare;
 mod duplicates;
 mod input;
+mod join;
 mod kmeans;
 mod matmul;
+mod nearest;
 pub mod npy;
 mod output;
+mod pairs;
 mod pca;
+mod projection;
 mod quantize;
+mod random;
 mod ranking;
 mod reduce;
 mod search;
+mod silhouette;
+mod whiten;
 
 #[cfg(test)]
 mod tests;
@@ -72,7 +80,14 @@ impl VectorComputationExecutor {
             Entry::of::<quantize::Quantize>(),
             Entry::of::<quantize::Dequantize>(),
             Entry::of::<kmeans::Kmeans>(),
+            Entry::of::<nearest::NearestCentroid>(),
+            Entry::of::<silhouette::Silhouette>(),
             Entry::of::<pca::Pca>(),
+            Entry::of::<projection::RandomProjection>(),
+            Entry::of::<center::Center>(),
+            Entry::of::<center::Standardize>(),
+            Entry::of::<whiten::Whiten>(),
+            Entry::of::<pairs::SimilarityJoin>(),
             Entry::of::<duplicates::NearDuplicates>(),
             Entry::of::<ranking::Mmr>(),
             Entry::of::<ranking::Fusion>(),
