@@ -1,4 +1,4 @@
-//! Speed of searching a resident set, beside what the memory and the products could do: `cargo bench -p tallow-kernels --bench search [name] [rows] [dim]`.
+//! Speed of searching a resident set, beside what the memory and the products could do: `cargo bench -p tallow-kernels --bench search [name] [level] [rows] [dim]`.
 //!
 //! Names: `batch`, `one`, `nearest`, `memory`. Without rows and dimensions 200,000 x 384. Prints recall@10 beside every speed: the share of the ids of an
 //! exact comparison that were found. Runs on the threads of rayon's pool (`RAYON_NUM_THREADS`).
@@ -21,24 +21,30 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let numbers: Vec<usize> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let (rows, dim) = (numbers.first().copied().unwrap_or(200_000), numbers.get(1).copied().unwrap_or(384));
-    let is_wanted = |name: &str| words.iter().all(|word| word.parse::<usize>().is_ok()) || words.iter().any(|word| word == name);
+    let named =
+        |names: &[&str], name: &str| words.iter().all(|word| !names.contains(&word.as_str())) || words.iter().any(|word| word == name);
+    let is_wanted = |name: &str| named(&["memory", "batch", "one", "nearest"], name);
+    let levels = || Isa::available().into_iter().rev().filter(|isa| named(&["portable", "avx2", "avx512", "amx"], isa.name()));
     println!("{rows} x {dim}, {} threads", rayon::current_num_threads());
     if is_wanted("memory") {
         println!("memory: {:.1} GB/s read", memory());
     }
     if is_wanted("batch") || is_wanted("one") {
         let set = Set::new(rows, dim);
-        for isa in Isa::available().into_iter().rev() {
+        for isa in levels() {
             if is_wanted("batch") {
                 set.batch(isa);
             }
             if is_wanted("one") {
                 set.one(isa);
+                if dim.is_multiple_of(64) {
+                    set.bits(isa);
+                }
             }
         }
     }
     if is_wanted("nearest") {
-        Isa::available().into_iter().rev().for_each(|isa| nearest(isa, (rows, dim)));
+        levels().for_each(|isa| nearest(isa, (rows, dim)));
     }
 }
 
@@ -113,6 +119,17 @@ impl Set {
         self.norms.len()
     }
 
+    /// One query by the signs of all rows, compared by the bits that differ.
+    fn bits(&self, isa: Isa) {
+        let words: Vec<u64> =
+            self.f32.par_chunks(64).map(|values| values.iter().fold(0, |word, value| word << 1 | u64::from(*value > 0.0))).collect();
+        let block = Block { rows: StoredRows::Binary(&words), norms: &[], sketch: None, admitted: None };
+        let queries = Rows::new(&self.queries[..self.dim], self.dim).expect("a row");
+        let plan = Search { metric: Metric::Hamming, k: 10, threshold: None, certainty: Certainty::Exact };
+        let seconds = fastest(|| drop(black_box(search_on(isa, (queries, &[block]), &plan, &never_stop).expect("valid"))));
+        println!("one {isa} Hamming binary: {:.2} ms, {:.1} GB/s", seconds * 1e3, words.len() as f64 * 8.0 / seconds / 1e9);
+    }
+
     /// Blocks of every width with their names, and the bytes of a row that a search reads. What is stored in fewer bits is another set, near enough for its speed.
     fn blocks(&self) -> Vec<(&'static str, Block<'_>, usize)> {
         let block = |rows| Block { rows, norms: &self.norms, sketch: None, admitted: None };
@@ -179,7 +196,7 @@ fn nearest(isa: Isa, (count, dim): (usize, usize)) {
     });
     let pair = (Rows::new(&points, dim).expect("whole rows"), Rows::new(&centers, dim).expect("whole rows"));
     let mut out = vec![Hit { row: 0, score: 0.0 }; count];
-    let (seconds, ()) = once(|| nearest_on(isa, Metric::L2Squared, pair, (&mut out, &never_stop)).expect("valid"));
+    let seconds = fastest(|| nearest_on(isa, Metric::L2Squared, pair, (&mut out, &never_stop)).expect("valid"));
     let speed = 2.0 * (count * dim * BATCH) as f64 / seconds / 1e9;
     println!("nearest {isa} of {BATCH} centers: {:.1} ms, {speed:.0} GFLOP/s", seconds * 1e3);
 }

@@ -31,6 +31,12 @@ pub fn cosine(terms: usize) -> f64 {
     2.0 * lane_sum(terms, 1.0)
 }
 
+/// Bound on what the order of a sum in f64 does to a score of this magnitude whose terms are up to a thousand in all.
+#[must_use]
+pub fn wide_order(score: f64) -> f64 {
+    1e-9 * score.abs().max(1e-3)
+}
+
 /// Bound on one rounding to `f32` of a value of this magnitude.
 #[must_use]
 pub fn rounded(magnitude: f64) -> f64 {

@@ -9,7 +9,7 @@ use super::packed::Packed;
 use super::sieve::{Passed, Tests};
 use super::strip::Facts;
 use crate::amx::{TILE_ROWS, Tiles};
-use crate::gemm::amx_steps::{self as steps, Steps};
+use crate::gemm::amx_steps::{self as steps, AHEAD_LINES, Steps};
 use crate::gemm::rows::Operand;
 use crate::gemm::strip::Sums;
 use crate::gemm::{PANEL_COLUMNS, STRIP_ROWS};
@@ -24,6 +24,8 @@ pub(super) struct Strip<'a> {
     /// One per row that counts.
     pub facts: &'a [Facts],
     pub tests: &'a Tests,
+    /// What is to be fetched meanwhile: from where on, and bytes.
+    pub ahead: (*const u8, usize),
 }
 
 /// Tests the products of the strip with all queries and appends what passes.
@@ -89,7 +91,10 @@ unsafe fn whole<const KIND: u8>(_tiles: &Tiles, strip: &Strip<'_>, sums: &mut [S
     let [first, second] = sums;
     let (mut current, mut previous) = (first.as_mut_ptr(), second.as_mut_ptr());
     let (rows_at, row_bytes) = (strip.operand.bytes.as_ptr(), strip.operand.row_bytes);
-    let mut at = Steps { rows: rows_at, row_bytes, plane_bytes: 0, weights, ahead: (rows_at, 0) };
+    // What is fetched is spread over all steps. Without any, an address without memory would cost a walk through the page tables every time.
+    let lines = strip.ahead.1.div_ceil(64).div_ceil(panels * count);
+    let ahead = if lines == 0 { (rows_at, 0) } else { (strip.ahead.0, 64 * lines.min(AHEAD_LINES)) };
+    let mut at = Steps { rows: rows_at, row_bytes, plane_bytes: 0, weights, ahead };
     let share = (rows << 16).div_ceil(count);
     let mut found = Found { places: passed.places.as_mut_ptr(), products: passed.products.as_mut_ptr(), len: passed.len };
     // SAFETY: the sizes were checked; the sums have room for two halves of two tiles each.

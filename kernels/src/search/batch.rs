@@ -1,7 +1,7 @@
 //! A batch of queries against all rows: products of strips of rows with panels of queries, whose sums are tested while they are near and never stored.
 
 use super::candidates::Candidates;
-use super::exact::{self, Rescorer};
+use super::exact::{self, Against, Rescorer};
 use super::packed::{Packed, Scheme, Unit};
 use super::pieces::{Place, spread};
 use super::sieve::{self, Passed, Products, Tests};
@@ -91,7 +91,7 @@ impl<'a> Batch<'a> {
             worker.converted.rows.extend(rows.by_ref().take(CONVERTED_ROWS));
             worker.converted.fill(self.isa, packed, place, self.dim);
             for from in (0..worker.converted.rows.len()).step_by(STRIP_ROWS) {
-                engine.strip(self.isa, packed, worker, from);
+                engine.strip(packed, worker, (place, from));
                 self.take(packed, worker, (place, from));
             }
         }
@@ -111,7 +111,7 @@ impl<'a> Batch<'a> {
             let known = bound::Row { norm: place.block.norms[row], residual: facts.residual };
             let interval = bound.interval(f64::from(product) * f64::from(packed.scales[query]), known);
             if candidates.push(place.first + row as u64, interval) {
-                candidates.tighten(bound, &mut |row| worker.rescorer.score(row, &self.queries[query]));
+                candidates.tighten(bound, &mut Against { rescorer: &mut worker.rescorer, query: &self.queries[query] });
                 worker.tests.set(packed, (query, &*candidates));
             }
         }
@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
 
 /// What computes the products.
 enum Engine {
-    Vectors,
+    Vectors(Isa),
     /// Tiles, configured for this thread.
     #[cfg(target_arch = "x86_64")]
     Tiles(crate::amx::Tiles),
@@ -131,25 +131,26 @@ impl Engine {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Amx(proof) if scheme != Scheme::Single => Self::Tiles(crate::amx::Tiles::configure(proof)),
-            _ => Self::Vectors,
+            _ => Self::Vectors(isa),
         }
     }
 
     /// Multiplies and tests one strip against all queries.
-    fn strip(&self, isa: Isa, packed: &Packed, worker: &mut Worker<'_>, from: usize) {
+    fn strip(&self, packed: &Packed, worker: &mut Worker<'_>, (place, from): (&Place<'_>, usize)) {
         let operand = worker.converted.operand(packed, from);
         let facts = &worker.converted.facts[from..from + operand.rows];
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Tiles(tiles) => {
-                let strip = super::amx::Strip { packed, operand, facts, tests: &worker.tests };
+                let ahead = worker.converted.ahead(packed.scheme, (place, from));
+                let strip = super::amx::Strip { packed, operand, facts, tests: &worker.tests, ahead };
                 super::amx::run(tiles, &strip, &mut worker.sums, &mut worker.passed);
             }
-            Self::Vectors => {
+            Self::Vectors(isa) => {
                 for panel in 0..packed.panels() {
                     portable::block((&packed.weights, &operand), panel, &mut worker.sums[0]);
                     let products = Products { sums: &worker.sums[0], panel, is_int8: packed.scheme.is_int8() };
-                    sieve::block(isa, products, (facts, &worker.tests), &mut worker.passed);
+                    sieve::block(*isa, products, (facts, &worker.tests), &mut worker.passed);
                 }
             }
         }

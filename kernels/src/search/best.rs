@@ -51,18 +51,28 @@ pub(super) struct Best {
     /// As a key.
     threshold: Option<f64>,
     heap: BinaryHeap<Kept>,
+    /// Rows with lower keys are not among the best.
+    cut: f64,
 }
 
 impl Best {
     /// Room for `k` rows, all with scores within the threshold.
     pub(super) fn new(metric: Metric, (k, threshold): (usize, Option<f64>)) -> Self {
-        Self { metric, k, threshold: threshold.map(|score| key(metric, score)), heap: BinaryHeap::new() }
+        Self { metric, k, threshold: threshold.map(|score| key(metric, score)), heap: BinaryHeap::new(), cut: f64::NEG_INFINITY }
     }
 
     /// Offers a row.
     #[inline]
     pub(super) fn offer(&mut self, row: u64, score: f64) {
-        self.push(Kept { key: key(self.metric, score), row });
+        let key = key(self.metric, score);
+        if key < self.cut {
+            return;
+        }
+        self.push(Kept { key, row });
+        if self.heap.len() == self.k {
+            // No number is lower than NaN.
+            self.cut = self.heap.peek().map_or(f64::NEG_INFINITY, |worst| worst.key);
+        }
     }
 
     /// Takes over what another part of the rows kept.

@@ -156,3 +156,102 @@ impl Bound {
         Test { alpha: part(alpha), beta: part(beta), gamma: part(gamma), rho: part(-self.reach) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::noise::noise;
+    use crate::quantize;
+
+    fn length(values: impl Iterator<Item = f64>) -> f64 {
+        values.map(|value| value * value).sum::<f64>().sqrt()
+    }
+
+    fn wide(values: &[f32]) -> Vec<f64> {
+        values.iter().map(|value| f64::from(*value)).collect()
+    }
+
+    /// A vector in fewer bits: what stands for it.
+    fn rounded(values: &[f32], is_int8: bool) -> Vec<f32> {
+        if is_int8 {
+            let (whole, scale) = quantize::reference_int8_row(values);
+            return whole.into_iter().map(|value| f32::from(value) * scale).collect();
+        }
+        values.iter().map(|value| bf16::from_f32(*value).to_f32()).collect()
+    }
+
+    /// The true key and what the bound says of it from the product of the rounded vectors, summed in f32 in one chain.
+    fn check(key: Key, (query, row): (&[f32], &[f32]), is_int8: bool) {
+        let norm = length(wide(query).into_iter());
+        let unit: Vec<f32> = query.iter().map(|value| (f64::from(*value) / norm) as f32).collect();
+        let (unit_bits, row_bits) = (rounded(&unit, is_int8), rounded(row, is_int8));
+        let left = length(wide(query).iter().zip(&unit_bits).map(|(value, bits)| value / norm - f64::from(*bits)));
+        let residual = length(row.iter().zip(&row_bits).map(|(value, bits)| f64::from(*value) - f64::from(*bits)));
+        let rounding = if is_int8 { 0.0 } else { HALF_ROUNDING };
+        let bound = Bound::new((key, norm), left, (rounding, query.len()));
+        let product = unit_bits.iter().zip(&row_bits).fold(0f32, |sum, (left, right)| sum + left * right);
+        let row_norm = length(wide(row).into_iter());
+        let known = Row { norm: row_norm as f32, residual: if is_int8 { (residual * 1.000_001) as f32 } else { 0.0 } };
+        let dot: f64 = wide(query).iter().zip(row).map(|(left, right)| left / norm * f64::from(*right)).sum();
+        let truth = match key {
+            Key::Cosine => dot / row_norm,
+            Key::Dot => dot,
+            Key::L2 | Key::L2Squared => dot - row_norm * row_norm / (2.0 * norm),
+        };
+        let interval = bound.interval(product.into(), known);
+        assert!(interval.lower <= truth && truth <= interval.upper, "{key:?} {is_int8}: {truth} not in {interval:?}");
+        // A row that may reach a floor passes its test, one that is far below it does not.
+        let passes = |floor: f64| {
+            let test = bound.test(floor, 1.0);
+            let square = known.norm * known.norm;
+            product >= known.norm * test.alpha + square * test.beta + known.residual * test.rho + test.gamma
+        };
+        assert!(passes(truth) && passes(interval.upper), "{key:?} {is_int8}");
+        let wider = interval.upper + (interval.upper - interval.lower) + 1e-4 * (truth.abs() + row_norm * row_norm / norm + 1.0);
+        assert!(!passes(wider), "{key:?} {is_int8}: {wider} for {interval:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_true_key_is_within_its_interval(
+            dim in 1usize..600, seed in any::<u32>(), size in -3f32..3.0, gap in -8f32..0.0, near in any::<bool>(), spike in any::<bool>(),
+        ) {
+            let seed = u64::from(seed);
+            let query = noise(seed, dim);
+            let mut row = noise(seed + 1, dim);
+            if near {
+                // Rows that rounding makes the same.
+                row = query.iter().zip(&row).map(|(query, off)| query + off * 10f32.powf(gap)).collect();
+            }
+            if spike {
+                // One large value leaves few steps of 8-bit integers for the others.
+                row[0] = 50.0;
+            }
+            row.iter_mut().for_each(|value| *value *= 10f32.powf(size));
+            prop_assume!(length(wide(&query).into_iter()) > 1e-6 && length(wide(&row).into_iter()) > 1e-6);
+            for key in [Key::Cosine, Key::Dot, Key::L2, Key::L2Squared] {
+                check(key, (&query, &row), false);
+                check(key, (&query, &row), true);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_from_a_score_is_not_above_the_true_one() {
+        let (query, row) = (noise(3, 40), noise(4, 40));
+        let norm = length(wide(&query).into_iter());
+        let squared: f64 = query.iter().zip(&row).map(|(left, right)| (f64::from(*left) - f64::from(*right)).powi(2)).sum();
+        let dot: f64 = wide(&query).iter().zip(&row).map(|(left, right)| left * f64::from(*right)).sum();
+        let true_key = dot / norm - wide(&row).iter().map(|value| value * value).sum::<f64>() / (2.0 * norm);
+        for (key, score, want) in [(Key::L2Squared, squared, true_key), (Key::L2, squared.sqrt(), true_key), (Key::Dot, dot, dot / norm)] {
+            let got = Bound::new((key, norm), 0.0, (0.0, 0)).key(score);
+            assert!(got <= want && want - got < 1e-9, "{key:?}: {got} for {want}");
+        }
+        for score in [f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(Bound::new((Key::Dot, norm), 0.0, (0.0, 0)).key(score), f64::NEG_INFINITY);
+        }
+    }
+}

@@ -15,8 +15,15 @@ struct Pending {
     interval: Interval,
 }
 
-/// Scores a row in f64.
-pub(super) type Rescore<'a> = &'a mut dyn FnMut(u64) -> f64;
+/// Rows that are fetched before they are scored.
+const AHEAD: usize = 3;
+
+/// Scores rows in f64.
+pub(super) trait Rescore {
+    fn score(&mut self, row: u64) -> f64;
+    /// Says that the row will be scored soon.
+    fn fetch(&self, row: u64);
+}
 
 /// The candidates of one query.
 pub(super) struct Candidates {
@@ -40,7 +47,7 @@ impl Candidates {
     /// None yet; rows with keys below `floor` do not matter.
     pub(super) fn new(best: Best, floor: f64) -> Self {
         let k = best.capacity();
-        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.min(PENDING).max(DUE) }
+        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.clamp(DUE, PENDING) }
     }
 
     /// The same where intervals are guesses: the best `rows` by them are scored.
@@ -61,9 +68,10 @@ impl Candidates {
     }
 
     /// Raises the floor to the k-th highest lower bound, drops what lies below, and scores the best of the rest, which raises the floor further.
-    pub(super) fn tighten(&mut self, bound: &Bound, rescore: Rescore<'_>) {
+    pub(super) fn tighten(&mut self, bound: &Bound, rescore: &mut dyn Rescore) {
         self.raise(bound);
-        if !self.is_guess {
+        // Few that are left are told apart by fewer rows in the end.
+        if !self.is_guess && self.pending.len() > self.k.saturating_mul(2).saturating_add(DUE) {
             self.settle_best(rescore);
             self.raise(bound);
         }
@@ -71,11 +79,11 @@ impl Candidates {
             self.settle(rescore);
             self.raise(bound);
         }
-        self.due = 2 * self.pending.len() + self.k.min(PENDING).max(DUE);
+        self.due = 2 * self.pending.len() + self.k.clamp(DUE, PENDING);
     }
 
     /// Scores the `k` pending rows with the highest lower bounds.
-    fn settle_best(&mut self, rescore: Rescore<'_>) {
+    fn settle_best(&mut self, rescore: &mut dyn Rescore) {
         let rest = if self.pending.len() > self.k {
             self.pending.select_nth_unstable_by(self.k - 1, |a, b| b.interval.lower.total_cmp(&a.interval.lower));
             self.pending.split_off(self.k)
@@ -97,11 +105,15 @@ impl Candidates {
     }
 
     /// Scores everything that is pending.
-    fn settle(&mut self, rescore: Rescore<'_>) {
+    fn settle(&mut self, rescore: &mut dyn Rescore) {
         self.pending.sort_unstable_by_key(|pending| pending.row);
-        for pending in self.pending.drain(..) {
-            self.best.offer(pending.row, rescore(pending.row));
+        for (at, pending) in self.pending.iter().enumerate() {
+            if let Some(next) = self.pending.get(at + AHEAD) {
+                rescore.fetch(next.row);
+            }
+            self.best.offer(pending.row, rescore.score(pending.row));
         }
+        self.pending.clear();
     }
 
     /// Takes over what was found in another part of the rows.
@@ -112,7 +124,7 @@ impl Candidates {
     }
 
     /// The best rows, all scored.
-    pub(super) fn finish(mut self, bound: &Bound, rescore: Rescore<'_>) -> Best {
+    pub(super) fn finish(mut self, bound: &Bound, rescore: &mut dyn Rescore) -> Best {
         self.raise(bound);
         if !self.is_guess {
             self.settle_best(rescore);

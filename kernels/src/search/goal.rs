@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::best::Best;
 use super::bound::{self, Bound, Key};
 use super::candidates::Candidates;
-use super::exact::{Query, Rescorer};
+use super::exact::{Against, Query, Rescorer};
 use super::packed::Unit;
 use super::pieces::Place;
 use super::{scan, stream};
@@ -104,7 +104,7 @@ impl Goal {
                 return Err(KernelError::Stopped);
             }
             let mut rescorer = Rescorer::new(isa, places, dim);
-            Ok(candidates.finish(&plain[query], &mut |row| rescorer.score(row, &queries[query])))
+            Ok(candidates.finish(&plain[query], &mut Against { rescorer: &mut rescorer, query: &queries[query] }))
         };
         if threads::count() == 1 || queries.len() == 1 {
             return candidates.into_iter().enumerate().map(finish).collect();

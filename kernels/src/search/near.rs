@@ -4,6 +4,8 @@
 //! `|c|` for dot, 1 for cosine and `2 |c|` for L2, whose square is `|c|²`. It is off by at most `factor * error * |p|` (see [`super::bound`]). The centers
 //! whose keys may be the highest, mostly one or two, are compared in f64.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use super::bound::{self, Key};
@@ -21,6 +23,8 @@ use crate::{Isa, KernelError, Rows, Stop, threads};
 const CENTERS_MAX: usize = 4096;
 /// Points of a piece of work.
 const PIECE: usize = 256;
+/// Points that are fetched ahead.
+const FETCHED: usize = 4;
 /// More than the roundings of a comparison in f32, relative to its terms.
 const SLACK: f32 = 4e-6;
 
@@ -40,6 +44,16 @@ struct Centers<'a> {
     errors: Vec<f32>,
 }
 
+/// What a thread holds.
+#[derive(Default)]
+struct Scratch {
+    converted: Converted,
+    /// One per panel.
+    sums: Vec<Sums>,
+    lengths: Vec<f32>,
+    likely: Vec<u32>,
+}
+
 /// The closest center of every point. The sizes were checked.
 pub(super) fn run(
     isa: Isa,
@@ -47,23 +61,25 @@ pub(super) fn run(
     out: &mut [Hit],
     stop: Stop<'_>,
 ) -> Result<(), KernelError> {
-    let lengths = norms(StoredRows::F32(points.values()), points.dim())?;
     let packed = Centers::new(isa, metric, centers)?;
-    let work = |(index, out): (usize, &mut [Hit])| {
+    let panels = packed.as_ref().map_or(0, |centers| centers.packed.panels());
+    let scratch = || Scratch { sums: vec![Sums([0.0; STRIP_ROWS * PANEL_COLUMNS]); panels], ..Scratch::default() };
+    let work = |scratch: &mut Scratch, (index, out): (usize, &mut [Hit])| {
         if stop() {
             return Err(KernelError::Stopped);
         }
         let range = index * PIECE..index * PIECE + out.len();
-        let (points, lengths) = (points.slice(range.clone()), &lengths[range]);
+        let points = points.slice(range);
         match &packed {
-            Some(centers) => centers.piece((points, lengths), out, stop),
+            Some(centers) => centers.piece(points, (scratch, out), stop),
             None => one_by_one(isa, (metric, points, centers), out, stop),
         }
     };
     if threads::count() == 1 {
-        return out.chunks_mut(PIECE).enumerate().try_for_each(work);
+        let mut scratch = scratch();
+        return out.chunks_mut(PIECE).enumerate().try_for_each(|piece| work(&mut scratch, piece));
     }
-    out.par_chunks_mut(PIECE).enumerate().try_for_each(work)
+    out.par_chunks_mut(PIECE).enumerate().try_for_each_init(scratch, work)
 }
 
 /// The same by a search for every point.
@@ -79,6 +95,12 @@ fn one_by_one(
     let found = search_on(isa, (points, &[block]), &plan, stop)?;
     out.iter_mut().zip(&found.hits).for_each(|(out, hits)| *out = hits[0]);
     Ok(())
+}
+
+/// What cannot be compared may be the closest.
+#[inline(always)]
+fn reaches(upper: f32, floor: f32) -> bool {
+    !matches!(upper.partial_cmp(&floor), Some(Ordering::Less))
 }
 
 impl<'a> Centers<'a> {
@@ -112,21 +134,27 @@ impl<'a> Centers<'a> {
         Ok(Some(Self { isa, metric, values: centers, packed, factors, squares, errors }))
     }
 
-    fn piece(&self, (points, lengths): (Rows<'_>, &[f32]), out: &mut [Hit], stop: Stop<'_>) -> Result<(), KernelError> {
+    fn piece(&self, points: Rows<'_>, (scratch, out): (&mut Scratch, &mut [Hit]), stop: Stop<'_>) -> Result<(), KernelError> {
+        let Scratch { converted, sums, lengths, likely } = scratch;
+        let mut own = Scorer::new(self.isa, StoredRows::F32(points.values()), points.dim());
+        lengths.clear();
+        lengths.extend((0..points.len()).map(|point| {
+            StoredRows::F32(points.values()).fetch(point + FETCHED, points.dim());
+            own.load(point);
+            own.square().sqrt() as f32
+        }));
         let block = Block { rows: StoredRows::F32(points.values()), norms: lengths, sketch: None, admitted: None };
         let place = Place { block, first: 0, len: points.len() };
-        let mut converted = Converted::default();
+        converted.rows.clear();
         converted.rows.extend(0..points.len() as u32);
         converted.fill(self.isa, &self.packed, &place, points.dim());
-        let mut sums = vec![Sums([0.0; STRIP_ROWS * PANEL_COLUMNS]); self.packed.panels()];
         let mut scorer = Scorer::new(self.isa, StoredRows::F32(self.values.values()), points.dim());
-        let mut likely = Vec::new();
         for from in (0..points.len()).step_by(STRIP_ROWS) {
             if stop() {
                 return Err(KernelError::Stopped);
             }
             let rows = from..points.len().min(from + STRIP_ROWS);
-            self.multiply(&converted, from, &mut sums);
+            self.multiply(converted, from, sums);
             for at in rows {
                 let length = converted.facts[at].norm;
                 // Nothing is known of points without bounds, and all centers are the same to one of zeros by their angle.
@@ -135,9 +163,9 @@ impl<'a> Centers<'a> {
                     continue;
                 }
                 likely.clear();
-                self.likely(&sums, (at - from, length), &mut likely);
+                self.likely(sums, (at - from, length), likely);
                 let query = exact::Query::new(self.isa, self.metric, points.row(at));
-                out[at] = self.closest(&query, &likely, &mut scorer);
+                out[at] = self.closest(&query, likely, &mut scorer);
             }
         }
         Ok(())
@@ -183,36 +211,44 @@ impl<'a> Centers<'a> {
 
     #[inline(always)]
     fn likely_body(&self, sums: &[Sums], (row, length): (usize, f32), likely: &mut Vec<u32>) {
-        let part = |values: &[f32], panel: usize| -> [f32; PANEL_COLUMNS] {
-            let (panels, _) = values.as_chunks::<PANEL_COLUMNS>();
-            panels[panel]
-        };
-        // The bounds of all keys of a panel: `sign` -1.0 for the lower, 1.0 for the upper ones.
-        let keys = |panel: usize, sign: f32| -> [f32; PANEL_COLUMNS] {
-            let (rows, _) = sums[panel].as_chunks::<PANEL_COLUMNS>();
-            let (factors, squares, errors) = (part(&self.factors, panel), part(&self.squares, panel), part(&self.errors, panel));
-            std::array::from_fn(|column| {
-                let off = errors[column] * length + squares[column] * SLACK;
-                (rows[row][column] * factors[column] - squares[column]) + sign * off
-            })
-        };
         let mut highest = [f32::NEG_INFINITY; PANEL_COLUMNS];
-        for panel in 0..sums.len() {
-            let lower = keys(panel, -1.0);
+        for (panel, sums) in sums.iter().enumerate() {
+            let (keys, off) = self.keys(sums, panel, (row, length));
             for column in 0..PANEL_COLUMNS {
-                highest[column] = if lower[column] > highest[column] { lower[column] } else { highest[column] };
+                let lower = keys[column] - off[column];
+                highest[column] = if lower > highest[column] { lower } else { highest[column] };
             }
         }
         let floor = highest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for panel in 0..sums.len() {
-            let upper = keys(panel, 1.0);
-            // What cannot be compared may be the closest.
-            let fails: [bool; PANEL_COLUMNS] = std::array::from_fn(|column| upper[column] < floor);
-            if fails != [true; PANEL_COLUMNS] {
-                let passes = (0..PANEL_COLUMNS).filter(|column| !fails[*column]).map(|column| panel * PANEL_COLUMNS + column);
+        for (panel, sums) in sums.iter().enumerate() {
+            let (keys, off) = self.keys(sums, panel, (row, length));
+            let mut has_any = false;
+            for column in 0..PANEL_COLUMNS {
+                has_any |= reaches(keys[column] + off[column], floor);
+            }
+            if has_any {
+                let passes = (0..PANEL_COLUMNS).filter(|column| reaches(keys[*column] + off[*column], floor));
+                let passes = passes.map(|column| panel * PANEL_COLUMNS + column);
                 likely.extend(passes.filter(|center| *center < self.values.len()).map(|center| center as u32));
             }
         }
+    }
+
+    /// The keys of a row and a panel of centers, and what they are off by at most.
+    #[inline(always)]
+    fn keys(&self, sums: &Sums, panel: usize, (row, length): (usize, f32)) -> ([f32; PANEL_COLUMNS], [f32; PANEL_COLUMNS]) {
+        let (sums, _) = sums.as_chunks::<PANEL_COLUMNS>();
+        let sums = &sums[row];
+        let first = panel * PANEL_COLUMNS;
+        let factors = &self.factors[first..first + PANEL_COLUMNS];
+        let squares = &self.squares[first..first + PANEL_COLUMNS];
+        let errors = &self.errors[first..first + PANEL_COLUMNS];
+        let (mut keys, mut off) = ([0f32; PANEL_COLUMNS], [0f32; PANEL_COLUMNS]);
+        for column in 0..PANEL_COLUMNS {
+            keys[column] = sums[column] * factors[column] - squares[column];
+            off[column] = errors[column] * length + squares[column] * SLACK;
+        }
+        (keys, off)
     }
 
     /// The closest of some centers in ascending order.

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::StoredRows;
 use super::best::Best;
-use super::exact::{Query, Scorer};
+use super::exact::{Query, Scorer, bit_scores};
 use super::pieces::{Place, spread};
 use crate::{Isa, KernelError, Stop};
 
@@ -21,11 +22,17 @@ pub(super) fn run(
     let work = |best: &mut Vec<Best>, place: &Place<'_>, rows: Range<usize>| {
         let Some(dim) = queries.first().map(|query| query.values().len()) else { return Ok(()) };
         let mut scorer = Scorer::new(isa, place.block.rows, dim);
-        for row in rows {
-            if row % ROWS == 0 && stop() {
+        for from in rows.clone().step_by(ROWS) {
+            if stop() {
                 return Err(KernelError::Stopped);
             }
-            if place.block.admits(row) {
+            let rows = from..rows.end.min(from + ROWS);
+            if let StoredRows::Binary(words) = place.block.rows {
+                let stride = dim.div_ceil(64);
+                bits((isa, place), (rows.clone(), &words[rows.start * stride..rows.end * stride]), (queries, best));
+                continue;
+            }
+            for row in rows.filter(|row| place.block.admits(*row)) {
                 scorer.load(row);
                 for (query, best) in queries.iter().zip(&mut *best) {
                     best.offer(place.first + row as u64, scorer.score(query));
@@ -40,4 +47,15 @@ pub(super) fn run(
         left
     };
     Ok(parts.into_iter().reduce(join).unwrap_or_else(empty))
+}
+
+/// Scores a few packed rows.
+fn bits((isa, place): (Isa, &Place<'_>), (rows, words): (Range<usize>, &[u64]), (queries, best): (&[Query<'_>], &mut [Best])) {
+    let mut scores = [0f64; ROWS];
+    for (query, best) in queries.iter().zip(best) {
+        bit_scores(isa, query, words, &mut scores[..rows.len()]);
+        for (row, score) in rows.clone().zip(scores).filter(|(row, _)| place.block.admits(*row)) {
+            best.offer(place.first + row as u64, score);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The tests of a strip of rows against all queries, and the few products that pass.
 
+use std::cmp::Ordering;
+
 use super::bound::Bound;
 use super::candidates::Candidates;
 use super::packed::Packed;
@@ -99,13 +101,22 @@ fn body(products: Products<'_>, (facts, tests): (&[Facts], &Tests), passed: &mut
     for (row, (sums, facts)) in rows.iter().zip(facts).enumerate() {
         let value = |sum: f32| if products.is_int8 { sum.to_bits().cast_signed() as f32 * facts.scale } else { sum };
         let values: [f32; PANEL_COLUMNS] = std::array::from_fn(|column| value(sums[column]));
-        let fails: [bool; PANEL_COLUMNS] = std::array::from_fn(|column| {
-            let least = facts.norm * alpha[column] + facts.square * beta[column] + facts.residual * rho[column] + gamma[column];
-            // NaN on either side passes.
-            values[column] < least
+        let least: [f32; PANEL_COLUMNS] = std::array::from_fn(|column| {
+            facts.norm * alpha[column] + facts.square * beta[column] + facts.residual * rho[column] + gamma[column]
         });
-        if fails != [true; PANEL_COLUMNS] {
-            (0..PANEL_COLUMNS).filter(|column| !fails[*column]).for_each(|column| passed.push(row, first + column, values[column]));
+        let mut has_any = false;
+        for column in 0..PANEL_COLUMNS {
+            has_any |= passes(values[column], least[column]);
+        }
+        if has_any {
+            let passing = (0..PANEL_COLUMNS).filter(|column| passes(values[*column], least[*column]));
+            passing.for_each(|column| passed.push(row, first + column, values[column]));
         }
     }
+}
+
+/// NaN on either side passes.
+#[inline(always)]
+fn passes(value: f32, least: f32) -> bool {
+    !matches!(value.partial_cmp(&least), Some(Ordering::Less))
 }

@@ -103,6 +103,24 @@ impl StoredRows<'_> {
         }
     }
 
+    /// Where a row of `dim` dimensions lies, and its bytes; a row that is not there lies somewhere, too.
+    pub(super) fn address(self, row: usize, dim: usize) -> (*const u8, usize) {
+        let (start, bytes) = match self {
+            Self::F32(values) => (values.as_ptr().cast::<u8>(), dim * 4),
+            Self::F16(values) => (values.as_ptr().cast(), dim * 2),
+            Self::Bf16(values) => (values.as_ptr().cast(), dim * 2),
+            Self::Int8 { values, .. } => (values.as_ptr().cast(), dim),
+            Self::Binary(words) => (words.as_ptr().cast(), dim.div_ceil(64) * 8),
+        };
+        (start.wrapping_add(row * bytes), bytes)
+    }
+
+    /// Fetches a row into the cache; reads nothing.
+    pub(super) fn fetch(self, row: usize, dim: usize) {
+        let (start, bytes) = self.address(row, dim);
+        (0..bytes).step_by(64).for_each(|at| fetch(start.wrapping_add(at)));
+    }
+
     /// Writes one row as f32; bits become 1.0 and 0.0. Panics when there is no such row, as slices do.
     pub fn widen(self, row: usize, out: &mut [f32]) {
         let dim = out.len();
@@ -121,6 +139,18 @@ impl StoredRows<'_> {
             }
         }
     }
+}
+
+/// Fetches a line into the cache; reads nothing, so any address will do.
+#[inline(always)]
+pub(super) fn fetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, for whatever address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// The bit of a dimension.

@@ -1,13 +1,15 @@
 //! One query against all rows, which pass by once at the speed of the memory: products in f32 with what is stored, widened in registers.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use half::{bf16, f16};
 
 use super::bound::{self, Bound, Key, Test};
 use super::candidates::Candidates;
-use super::exact::{Query, Rescorer};
+use super::exact::{Against, Query, Rescorer};
 use super::pieces::{Place, spread};
+use super::stored::fetch;
 use super::{Sketch, StoredRows};
 use crate::lanes::{Lanes, on_lanes};
 use crate::{Isa, KernelError, Stop};
@@ -111,7 +113,7 @@ impl Stream<'_> {
             let known = bound::Row { norm: norms[at], residual: residuals.map_or(0.0, |residuals| residuals[at]) };
             let interval = bound.interval(worker.products[at].into(), known);
             if worker.candidates.push(place.first + (rows.start + at) as u64, interval) {
-                worker.candidates.tighten(bound, &mut |row| worker.rescorer.score(row, self.query));
+                worker.candidates.tighten(bound, &mut Against { rescorer: &mut worker.rescorer, query: self.query });
             }
         }
     }
@@ -121,9 +123,9 @@ impl Stream<'_> {
 fn test(test: Test, (products, norms, residuals): (&[f32; ROWS], &[f32], Option<&[f32]>), passes: &mut [bool; ROWS]) {
     let decide = |product: f32, norm: f32, residual: f32| {
         let least = norm * test.alpha + norm * norm * test.beta + residual * test.rho + test.gamma;
-        let is_bounded = norm == 0.0 || norm >= 1e-9 && norm <= 1e9;
         // NaN on either side passes.
-        !(product < least) || !is_bounded || !residual.is_finite()
+        let is_below = matches!(product.partial_cmp(&least), Some(Ordering::Less));
+        !is_below || !bound::is_bounded(norm.into()) || !residual.is_finite()
     };
     match residuals {
         None => (0..norms.len()).for_each(|at| passes[at] = decide(products[at], norms[at], 0.0)),
@@ -191,7 +193,7 @@ unsafe fn side_by_side<L: Lanes, C: Cell, const R: usize>(query: &[f32], rows: &
             let query = L::load(query.as_ptr().add(at));
             for (row, sum) in sums.iter_mut().enumerate() {
                 let source = rows.as_ptr().add(row * dim + at);
-                ahead(source.cast::<u8>().wrapping_add(AHEAD_BYTES));
+                fetch(source.cast::<u8>().wrapping_add(AHEAD_BYTES));
                 *sum = C::load::<L>(source).mul_add(query, *sum);
             }
         }
@@ -205,16 +207,4 @@ unsafe fn side_by_side<L: Lanes, C: Cell, const R: usize>(query: &[f32], rows: &
         }
         *out = sums.map(|sum| sum.sum_across());
     }
-}
-
-/// Fetches a line of the cache; reads nothing.
-#[inline(always)]
-fn ahead(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, for whatever address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

@@ -66,6 +66,20 @@ impl Converted {
         }
     }
 
+    /// What will be converted when the strips that are converted have passed, as far as it is the share of the strip at `from`: from where on, and bytes.
+    pub(super) fn ahead(&self, scheme: Scheme, (place, from): (&Place<'_>, usize)) -> (*const u8, usize) {
+        let row = self.rows[from] as usize + CONVERTED_ROWS;
+        if row + STRIP_ROWS > place.len {
+            return (std::ptr::null(), 0);
+        }
+        let source = match (scheme, place.block.sketch) {
+            (Scheme::Sketch, Some(Sketch::Int8 { values, scales, .. })) => StoredRows::Int8 { values, scales },
+            _ => place.block.rows,
+        };
+        let (start, bytes) = source.address(row, self.widened.len());
+        (start, bytes * STRIP_ROWS)
+    }
+
     /// The strip that begins at row `from`.
     pub(super) fn operand(&self, packed: &Packed, from: usize) -> Operand<'_> {
         let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
