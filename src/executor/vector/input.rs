@@ -200,7 +200,8 @@ pub(super) fn read_integers(field: &str, input: &VectorInput, parts: &Parts) -> 
     let part = match input {
         VectorInput::Values { values, .. } => {
             if let Some(index) = values.iter().position(|value| value.fract() != 0.0 || value.abs() > WHOLE_MAX) {
-                let reason = format!("found {}; allowed: whole numbers of at most {WHOLE_MAX} in JSON, larger ones as bytes", values[index]);
+                let reason =
+                    format!("found {}; allowed: whole numbers of at most {WHOLE_MAX} in JSON, larger ones as bytes", values[index]);
                 return Err(TaskError::invalid(format!("{field}[{index}]"), reason));
             }
             return Ok(values.iter().map(|value| *value as i64).collect());

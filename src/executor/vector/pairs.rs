@@ -21,7 +21,8 @@ impl Operation<Nothing> for SimilarityJoin {
     type Request = SimilarityJoinRequest;
     type Output = SimilarityJoinOutput;
     const NAME: &'static str = "similarity_join";
-    const SUMMARY: &'static str = "All pairs of vectors, of one set or between two, at least this close, exactly; more than `pairs_max` are an error.";
+    const SUMMARY: &'static str =
+        "All pairs of vectors, of one set or between two, at least this close, exactly; more than `pairs_max` are an error.";
 
     fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
         let a = shape_of("a", &request.a, parts)?;
@@ -78,7 +79,9 @@ pub(super) fn ended(end: JoinEnd, pairs_max: usize, cancel: &CancelHandle) -> Ta
     match end {
         JoinEnd::Enough => TaskError::invalid(
             "pairs_max",
-            format!("more than {pairs_max} pairs are this close; choose a stricter `threshold`, or a larger `pairs_max` of at most {PAIRS_MAX}"),
+            format!(
+                "more than {pairs_max} pairs are this close; choose a stricter `threshold`, or a larger `pairs_max` of at most {PAIRS_MAX}"
+            ),
         ),
         JoinEnd::Kernel(KernelError::Stopped) => cancel.cause(),
         JoinEnd::Kernel(error) => refused("a", error, cancel),

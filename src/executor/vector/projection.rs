@@ -18,7 +18,8 @@ impl Operation<Nothing> for RandomProjection {
     type Request = RandomProjectionRequest;
     type Output = ArraysOutput;
     const NAME: &'static str = "random_projection";
-    const SUMMARY: &'static str = "Vectors in fewer dimensions that keep distances roughly: products with a seeded gaussian or sparse random matrix.";
+    const SUMMARY: &'static str =
+        "Vectors in fewer dimensions that keep distances roughly: products with a seeded gaussian or sparse random matrix.";
 
     fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
@@ -27,7 +28,10 @@ impl Operation<Nothing> for RandomProjection {
         }
         let numbers = request.components.saturating_mul(shape.dim);
         if numbers > VECTOR_ELEMENTS_MAX || shape.dim > GEMM_DIM_MAX {
-            let reason = format!("{} components of {} dimensions need a matrix of {numbers} numbers; at most {VECTOR_ELEMENTS_MAX} are allowed", request.components, shape.dim);
+            let reason = format!(
+                "{} components of {} dimensions need a matrix of {numbers} numbers; at most {VECTOR_ELEMENTS_MAX} are allowed",
+                request.components, shape.dim
+            );
             return Err(TaskError::invalid("components", reason));
         }
         if !(request.density > 0.0 && request.density <= 1.0) {

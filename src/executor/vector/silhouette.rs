@@ -24,7 +24,8 @@ impl Operation<Nothing> for Silhouette {
     type Request = SilhouetteRequest;
     type Output = SilhouetteOutput;
     const NAME: &'static str = "silhouette";
-    const SUMMARY: &'static str = "How well vectors lie in their clusters, -1 to 1: exactly, on all of them or on a seeded sample, which the answer says.";
+    const SUMMARY: &'static str =
+        "How well vectors lie in their clusters, -1 to 1: exactly, on all of them or on a seeded sample, which the answer says.";
 
     fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
@@ -51,7 +52,11 @@ impl Operation<Nothing> for Silhouette {
         let labels: Vec<i64> = sample.iter().map(|row| labels[*row]).collect();
         let clusters = Clusters::of(&labels);
         if clusters.names.len() < 2 {
-            let reason = format!("the {} vectors that are compared are all in cluster {}; at least two clusters are needed", labels.len(), labels[0]);
+            let reason = format!(
+                "the {} vectors that are compared are all in cluster {}; at least two clusters are needed",
+                labels.len(),
+                labels[0]
+            );
             return Err(TaskError::invalid("assignments", reason));
         }
         let values = silhouettes((rows, request.metric), &clusters, &|share| scope.sink.progress(share, "comparing"), scope.cancel)?;

@@ -26,8 +26,8 @@ pub use reduction::{
     WhitenMethod, WhitenRequest,
 };
 pub use request::{
-    ArithmeticRequest, CosineSimilarityRequest, DequantizeRequest, FusionRequest, ItemId, MatmulRequest, MeanRequest, MmrRequest, NonFinite,
-    NormalizeRequest, PairwiseRequest, Quantization, QuantizeRequest, ScaleRequest, StatisticsRequest, SumRequest, TopKRequest,
+    ArithmeticRequest, CosineSimilarityRequest, DequantizeRequest, FusionRequest, ItemId, MatmulRequest, MeanRequest, MmrRequest,
+    NonFinite, NormalizeRequest, PairwiseRequest, Quantization, QuantizeRequest, ScaleRequest, StatisticsRequest, SumRequest, TopKRequest,
     TransposeRequest, VectorMetric, VectorNorm,
 };
 pub use result::{

@@ -30,8 +30,7 @@ impl Operation<Nothing> for Kmeans {
     type Request = KmeansRequest;
     type Output = KmeansOutput;
     const NAME: &'static str = "kmeans";
-    const SUMMARY: &'static str =
-        "Clusters by k-means (Euclidean or cosine, all vectors or batches) from seeded k-means++ starts; the same seed gives the same answer.";
+    const SUMMARY: &'static str = "Clusters by k-means (Euclidean or cosine, all vectors or batches) from seeded k-means++ starts; the same seed gives the same answer.";
 
     fn check(request: &Self::Request, _nothing: &Nothing, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
@@ -133,12 +132,7 @@ fn lloyd(clusters: &mut Clusters<'_>, request: &KmeansRequest, scope: &Scope<'_,
     Ok(rounds)
 }
 
-fn answer(
-    request: &KmeansRequest,
-    clusters: Clusters<'_>,
-    rounds: Rounds,
-    scope: &Scope<'_, Nothing>,
-) -> Result<KmeansOutput, TaskError> {
+fn answer(request: &KmeansRequest, clusters: Clusters<'_>, rounds: Rounds, scope: &Scope<'_, Nothing>) -> Result<KmeansOutput, TaskError> {
     let mut sizes = vec![0; request.k];
     clusters.assignments().for_each(|cluster| sizes[cluster as usize] += 1);
     let assignments: Vec<i64> = clusters.assignments().map(i64::from).collect();

@@ -5,8 +5,8 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-use super::centred::{BLOCK_ROWS, Centred};
 use super::Principal;
+use super::centred::{BLOCK_ROWS, Centred};
 use crate::executor::vector::input::Shape;
 use crate::task::{CancelHandle, TaskError};
 

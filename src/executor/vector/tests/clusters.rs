@@ -27,7 +27,12 @@ fn inertia(vectors: &[Vec<f32>], centroids: &[Vec<f64>]) -> f64 {
 #[tokio::test]
 async fn every_start_and_method_finds_separate_clusters() {
     let vectors = blobs(600, 8, 5);
-    for (start, method, metric) in [("plus_plus", "full", "l2"), ("plus_plus", "mini_batch", "l2"), ("plus_plus", "full", "cosine"), ("plus_plus", "mini_batch", "cosine")] {
+    for (start, method, metric) in [
+        ("plus_plus", "full", "l2"),
+        ("plus_plus", "mini_batch", "l2"),
+        ("plus_plus", "full", "cosine"),
+        ("plus_plus", "mini_batch", "cosine"),
+    ] {
         let data = json!({
             "operation": "kmeans", "vectors": vectors, "k": 5, "start": start, "method": method, "metric": metric, "batch_rows": 100, "seed": 3,
         });
@@ -55,7 +60,8 @@ async fn many_centroids_are_all_different_rows_and_as_good_as_careful_seeding_pr
 #[tokio::test]
 async fn an_empty_cluster_takes_the_row_that_is_farthest_away() {
     let vectors = json!([[0, 0], [1, 0], [0, 1], [9, 9]]);
-    let data = json!({"operation": "kmeans", "vectors": vectors, "k": 3, "centroids": [[0, 0], [100, 100], [200, 200]], "iterations_max": 1});
+    let data =
+        json!({"operation": "kmeans", "vectors": vectors, "k": 3, "centroids": [[0, 0], [100, 100], [200, 200]], "iterations_max": 1});
     let output = run(data).await.unwrap();
     assert_eq!(output["refilled"], json!(2));
     assert_eq!(output["assignments"][3], json!(1));

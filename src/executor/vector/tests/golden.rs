@@ -196,8 +196,12 @@ async fn silhouettes_are_those_of_scikit_learn() {
 async fn randomised_components_explain_what_those_of_scikit_learn_do() {
     let want = &golden()["pca_randomised"];
     let mut falling = values(23, 300, 40);
-    falling.iter_mut().flat_map(|row| row.iter_mut().enumerate()).for_each(|(at, value)| *value = (f64::from(*value) * 0.8f64.powi(at as i32)) as f32);
-    let data = json!({"operation": "pca", "vectors": falling, "components": 6, "solver": "randomised", "whiten": true, "power_iterations": 7});
+    falling
+        .iter_mut()
+        .flat_map(|row| row.iter_mut().enumerate())
+        .for_each(|(at, value)| *value = (f64::from(*value) * 0.8f64.powi(at as i32)) as f32);
+    let data =
+        json!({"operation": "pca", "vectors": falling, "components": 6, "solver": "randomised", "whiten": true, "power_iterations": 7});
     let output = run(data).await.unwrap();
     assert_eq!(output["solver"], json!("randomised"));
     for field in ["explained_variance", "explained_variance_ratio"] {

@@ -54,7 +54,8 @@ async fn auto_says_what_it_took_and_takes_the_exact_way_where_it_is_cheap() {
 #[tokio::test]
 async fn components_of_huge_tiny_and_flat_vectors_are_found_from_a_random_start() {
     for scale in [1e30f32, 1e-25] {
-        let vectors: Vec<Vec<f32>> = falling(300, 12).into_iter().map(|row| row.into_iter().map(|value| (value - 3.0) * scale).collect()).collect();
+        let vectors: Vec<Vec<f32>> =
+            falling(300, 12).into_iter().map(|row| row.into_iter().map(|value| (value - 3.0) * scale).collect()).collect();
         let (exact, random) = (solved(&vectors, "exact", 3).await, solved(&vectors, "randomised", 3).await);
         for (want, got) in numbers(&exact["explained_variance"]).iter().zip(numbers(&random["explained_variance"])) {
             assert!((want - got).abs() <= 1e-3 * want && *want > 0.0, "{scale}: {want} and {got}");
@@ -74,13 +75,13 @@ async fn whitened_vectors_have_the_identity_as_covariance() {
     let vectors: Vec<Vec<f32>> = falling(400, 5).into_iter().map(|row| [&row[..], &[row[0] - row[1]]].concat()).collect();
     let whiten = |method: &str| run(json!({"operation": "whiten", "vectors": vectors, "method": method}));
     let components = run(json!({"operation": "pca", "vectors": vectors, "components": 6, "whiten": true})).await.unwrap();
-    for (output, rank) in [(whiten("pca").await.unwrap(), 5), (components, 5), (whiten("zca").await.unwrap(), 5)] {
+    for output in [whiten("pca").await.unwrap(), components, whiten("zca").await.unwrap()] {
         let found = if output["projected"].is_array() { rows(&output["projected"]) } else { rows(&output["vectors"]) };
         let product = |a: usize, b: usize| found.iter().map(|row| row[a] * row[b]).sum::<f64>() / 399.0;
         // The trace of a projection is its rank; in principal coordinates it is diagonal.
         let trace: f64 = (0..6).map(|at| product(at, at)).sum();
-        assert!((trace - f64::from(rank)).abs() < 1e-3, "{trace}");
-        if output["method"].is_null() && output["projected"].is_array() {
+        assert!((trace - 5.0).abs() < 1e-3, "{trace}");
+        if output["projected"].is_array() {
             (0..5).for_each(|at| assert!((product(at, at) - 1.0).abs() < 1e-4 && product(at, 5).abs() < 1e-6));
         }
     }
@@ -92,9 +93,11 @@ async fn projections_keep_distances_and_belong_to_their_seed() {
     let vectors = values(81, 40, 300);
     let length = |row: &[f64]| row.iter().map(|value| value * value).sum::<f64>().sqrt();
     for (matrix, density) in [("gaussian", 0.1), ("sparse", 1.0 / 3.0), ("sparse", 0.05)] {
-        let data = |seed: u64| json!({
-            "operation": "random_projection", "vectors": vectors, "components": 256, "matrix": matrix, "density": density, "seed": seed,
-        });
+        let data = |seed: u64| {
+            json!({
+                "operation": "random_projection", "vectors": vectors, "components": 256, "matrix": matrix, "density": density, "seed": seed,
+            })
+        };
         let output = run(data(1)).await.unwrap();
         assert_eq!(output["shape"], json!([40, 256]));
         let found = rows(&output["vectors"]);
