@@ -1,16 +1,16 @@
 //! All directions through the covariance (or, with fewer rows than dimensions, the Gram matrix) in `f64`.
 
-use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
 use super::Principal;
 use super::centred::{BLOCK_ROWS, Centred};
+use super::eigen::{Eigen, decompose};
 use crate::executor::vector::input::Shape;
 use crate::task::{CancelHandle, TaskError};
 
-/// Largest side of the matrix that is decomposed: the smaller of rows and dimensions. The decomposition is one step that cannot be stopped.
+/// Largest side of the matrix that is decomposed: the smaller of rows and dimensions.
 pub(in crate::executor::vector) const SIDE_MAX: usize = 1536;
 /// A variance below this share of the largest is rounding, not a direction.
 pub(in crate::executor::vector) const RANK_TOLERANCE: f64 = 1e-12;
@@ -19,10 +19,10 @@ const STRIP: usize = 64;
 
 /// Bytes that are held beside the vectors and the answer.
 pub(in crate::executor::vector) fn bytes(shape: Shape) -> u64 {
-    // The decomposition holds the matrix, its vectors and a work copy; the Gram matrix needs all rows centred in f64.
+    // The decomposition holds the matrix, a work copy, its reflections and its vectors twice; the Gram matrix needs all rows centred in f64.
     let side = shape.rows.min(shape.dim) as u64;
     let centred = if uses_gram(shape.rows, shape.dim) { shape.elements() } else { BLOCK_ROWS * shape.dim };
-    side * side * 8 * 4 + centred as u64 * 8
+    side * side * 8 * 5 + centred as u64 * 8
 }
 
 /// With fewer rows than dimensions the rows' products have the same variances and a smaller side.
@@ -72,24 +72,4 @@ fn by_gram(data: &Centred<'_>, count: usize, cancel: &CancelHandle) -> Result<Pr
     let Eigen { values, vectors } = decompose(&gram, count, cancel)?;
     // A direction is the combination of the rows that the Gram matrix's vector says; its length is settled with the rank.
     Ok(Principal { directions: vectors.dot(&rows), variances: values, total })
-}
-
-/// The largest eigenvalues, greatest first, and their unit vectors as rows.
-pub(super) struct Eigen {
-    pub(super) values: Vec<f64>,
-    pub(super) vectors: Array2<f64>,
-}
-
-pub(super) fn decompose(symmetric: &Array2<f64>, count: usize, cancel: &CancelHandle) -> Result<Eigen, TaskError> {
-    cancel.check()?;
-    let side = symmetric.nrows();
-    let eigen = SymmetricEigen::new(DMatrix::from_fn(side, side, |row, column| symmetric[[row, column]]));
-    cancel.check()?;
-    let mut order: Vec<usize> = (0..side).collect();
-    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]).then(a.cmp(b)));
-    order.truncate(count);
-    // Rounding may leave a variance slightly below zero.
-    let values = order.iter().map(|index| eigen.eigenvalues[*index].max(0.0)).collect();
-    let vectors = Array2::from_shape_fn((count, side), |(row, column)| eigen.eigenvectors[(column, order[row])]);
-    Ok(Eigen { values, vectors })
 }

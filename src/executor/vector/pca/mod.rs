@@ -5,6 +5,7 @@
 //! directions to the solver, here they are the coordinate axes, the most independent one first, made orthogonal to all before.
 
 mod centred;
+mod eigen;
 pub(super) mod exact;
 mod products;
 mod randomised;

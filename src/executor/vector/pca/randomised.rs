@@ -7,7 +7,7 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
 use super::centred::{Centred, make_orthogonal};
-use super::exact::{Eigen, decompose};
+use super::eigen::{Eigen, decompose};
 use super::{Principal, products};
 use crate::executor::operation::Scope;
 use crate::executor::vector::Nothing;
