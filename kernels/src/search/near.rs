@@ -54,11 +54,20 @@ struct Scratch {
     likely: Vec<u32>,
 }
 
+/// What is to be told of a point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Its closest center and the score.
+    Score,
+    /// Its closest center; the score is NaN where products alone tell which it is.
+    Center,
+}
+
 /// The closest center of every point. The sizes were checked.
 pub(super) fn run(
     isa: Isa,
     (metric, points, centers): (Metric, Rows<'_>, Rows<'_>),
-    out: &mut [Hit],
+    (out, wanted): (&mut [Hit], Wanted),
     stop: Stop<'_>,
 ) -> Result<(), KernelError> {
     let packed = Centers::new(isa, metric, centers)?;
@@ -71,7 +80,7 @@ pub(super) fn run(
         let range = index * PIECE..index * PIECE + out.len();
         let points = points.slice(range);
         match &packed {
-            Some(centers) => centers.piece(points, (scratch, out), stop),
+            Some(centers) => centers.piece(points, (scratch, out, wanted), stop),
             None => one_by_one(isa, (metric, points, centers), out, stop),
         }
     };
@@ -134,7 +143,12 @@ impl<'a> Centers<'a> {
         Ok(Some(Self { isa, metric, values: centers, packed, factors, squares, errors }))
     }
 
-    fn piece(&self, points: Rows<'_>, (scratch, out): (&mut Scratch, &mut [Hit]), stop: Stop<'_>) -> Result<(), KernelError> {
+    fn piece(
+        &self,
+        points: Rows<'_>,
+        (scratch, out, wanted): (&mut Scratch, &mut [Hit], Wanted),
+        stop: Stop<'_>,
+    ) -> Result<(), KernelError> {
         let Scratch { converted, sums, lengths, likely } = scratch;
         let mut own = Scorer::new(self.isa, StoredRows::F32(points.values()), points.dim());
         lengths.clear();
@@ -164,6 +178,10 @@ impl<'a> Centers<'a> {
                 }
                 likely.clear();
                 self.likely(sums, (at - from, length), likely);
+                if let (Wanted::Center, [center]) = (wanted, &likely[..]) {
+                    out[at] = Hit { row: (*center).into(), score: f64::NAN };
+                    continue;
+                }
                 let query = exact::Query::new(self.isa, self.metric, points.row(at));
                 out[at] = self.closest(&query, likely, &mut scorer);
             }

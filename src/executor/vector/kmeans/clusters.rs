@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use tallow_kernels::Rows;
 use tallow_kernels::distance::Metric;
 use tallow_kernels::normalize::{Norm, norm};
-use tallow_kernels::search::{Hit, nearest};
+use tallow_kernels::search::{Hit, assign, nearest};
+use tallow_kernels::sums;
 
 use super::kernel_metric;
 use crate::executor::vector::input::refused;
@@ -12,8 +13,6 @@ use crate::executor::vector::reduce::fold_columns;
 use crate::task::vector::ClusterMetric;
 use crate::task::{CancelHandle, TaskError};
 
-/// Dimensions that are summed as one piece of work.
-const STRIP: usize = 128;
 /// Rows between two looks at the cancellation token.
 const CHECK_ROWS: usize = 4096;
 /// No row yet.
@@ -29,8 +28,8 @@ pub(super) fn bytes(rows: usize, k: usize, dim: usize) -> u64 {
 /// How far a row is from a centroid.
 pub(super) struct Measure {
     pub(super) metric: Metric,
-    /// For cosine what brings each row to length one, 0 for rows of zeros; else empty.
-    scales: Vec<f64>,
+    /// For cosine what brings each row to length one, 0 for rows of zeros.
+    scales: Option<Vec<f64>>,
 }
 
 impl Measure {
@@ -41,8 +40,8 @@ impl Measure {
             length => 1.0 / length,
         };
         let scales = match metric {
-            Metric::Cosine => rows.values().par_chunks(rows.dim()).map(scale).collect(),
-            _ => Vec::new(),
+            Metric::Cosine => Some(rows.values().par_chunks(rows.dim()).map(scale).collect()),
+            _ => None,
         };
         Self { metric, scales }
     }
@@ -50,10 +49,6 @@ impl Measure {
     /// What a row adds to the inertia.
     pub(super) fn loss(&self, score: f64) -> f64 {
         if self.metric == Metric::Cosine { (1.0 - score).max(0.0) } else { score }
-    }
-
-    fn scale(&self, row: usize) -> f64 {
-        self.scales.get(row).copied().unwrap_or(1.0)
     }
 }
 
@@ -63,6 +58,8 @@ pub(super) struct Clusters<'a> {
     rows: Rows<'a>,
     pub(super) centroids: Vec<f32>,
     hits: Vec<Hit>,
+    /// Whether the scores of all hits are known.
+    is_scored: bool,
     /// How often an empty cluster was given a row.
     pub(super) refilled: usize,
 }
@@ -70,7 +67,7 @@ pub(super) struct Clusters<'a> {
 impl<'a> Clusters<'a> {
     /// Rows that belong to nobody yet.
     pub(super) fn new(measure: Measure, rows: Rows<'a>, centroids: Vec<f32>) -> Self {
-        Self { measure, rows, centroids, hits: vec![NO_HIT; rows.len()], refilled: 0 }
+        Self { measure, rows, centroids, hits: vec![NO_HIT; rows.len()], is_scored: false, refilled: 0 }
     }
 
     pub(super) fn dim(&self) -> usize {
@@ -95,11 +92,38 @@ impl<'a> Clusters<'a> {
         self.hits.iter().map(|hit| self.measure.loss(hit.score)).sum()
     }
 
-    /// Gives every row its nearest centroid, ties to the lower one.
+    /// Gives every row its nearest centroid, ties to the lower one, without its score.
+    fn assign_only(&mut self, cancel: &CancelHandle) -> Result<(), TaskError> {
+        self.is_scored = false;
+        let centroids = Rows::new(&self.centroids, self.rows.dim()).expect("centroids are whole rows");
+        let stop = || cancel.is_cancelled();
+        assign(self.measure.metric, (self.rows, centroids), &mut self.hits, &stop).map_err(|error| refused("vectors", error, cancel))
+    }
+
+    /// Gives every row its nearest centroid. Scores are known where a cluster is empty, since only then a round needs them.
+    pub(super) fn assign_for_round(&mut self, cancel: &CancelHandle) -> Result<(), TaskError> {
+        self.assign_only(cancel)?;
+        if self.counts().contains(&0) { self.assign(cancel) } else { Ok(()) }
+    }
+
+    fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0usize; self.k()];
+        self.assignments().for_each(|cluster| counts[cluster as usize] += 1);
+        counts
+    }
+
+    /// Gives every row its nearest centroid, ties to the lower one, and its score.
     pub(super) fn assign(&mut self, cancel: &CancelHandle) -> Result<(), TaskError> {
         let centroids = Rows::new(&self.centroids, self.rows.dim()).expect("centroids are whole rows");
         let stop = || cancel.is_cancelled();
-        nearest(self.measure.metric, (self.rows, centroids), &mut self.hits, &stop).map_err(|error| refused("vectors", error, cancel))
+        nearest(self.measure.metric, (self.rows, centroids), &mut self.hits, &stop).map_err(|error| refused("vectors", error, cancel))?;
+        self.is_scored = true;
+        Ok(())
+    }
+
+    /// Makes scores known after the last round.
+    pub(super) fn score(&mut self, cancel: &CancelHandle) -> Result<(), TaskError> {
+        if self.is_scored { Ok(()) } else { self.assign(cancel) }
     }
 
     /// What a movement is measured against: the mean variance of the dimensions, or what it is at most for rows of length one.
@@ -146,8 +170,7 @@ impl<'a> Clusters<'a> {
 
     /// Hands rows to empty clusters. There are at least as many rows as clusters, so a row to give always exists.
     fn fill_empty(&mut self) {
-        let mut counts = vec![0usize; self.k()];
-        self.assignments().for_each(|cluster| counts[cluster as usize] += 1);
+        let mut counts = self.counts();
         if counts.iter().all(|count| *count > 0) {
             return;
         }
@@ -216,18 +239,10 @@ pub(super) fn sums(
 ) -> Result<Vec<f64>, TaskError> {
     let dim = rows.dim();
     let mut sums = vec![0.0f64; (starts.len() - 1) * dim];
-    let strips = sums.par_chunks_mut(dim).enumerate().flat_map(|(cluster, sums)| {
-        let members = &order[starts[cluster]..starts[cluster + 1]];
-        sums.par_chunks_mut(STRIP).enumerate().map(move |(strip, sums)| (members, strip * STRIP, sums))
-    });
-    strips.try_for_each(|(members, from, sums)| {
-        for members in members.chunks(CHECK_ROWS) {
+    sums.par_chunks_mut(dim).enumerate().try_for_each(|(cluster, sums)| {
+        for members in order[starts[cluster]..starts[cluster + 1]].chunks(CHECK_ROWS) {
             cancel.check()?;
-            for &member in members {
-                let row = &rows.row(member as usize)[from..from + sums.len()];
-                let scale = measure.scale(member as usize);
-                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value) * scale);
-            }
+            sums::sums(rows, members, measure.scales.as_deref(), sums).map_err(|error| refused("vectors", error, cancel))?;
         }
         Ok::<_, TaskError>(())
     })?;

@@ -118,17 +118,19 @@ fn beginning(
 /// Rounds over all vectors until nothing moves.
 fn lloyd(clusters: &mut Clusters<'_>, request: &KmeansRequest, scope: &Scope<'_, Nothing>) -> Result<Rounds, TaskError> {
     let movement_max = request.tolerance * clusters.spread(scope.cancel)?;
-    clusters.assign(scope.cancel)?;
+    clusters.assign_for_round(scope.cancel)?;
     let mut rounds = Rounds { iterations: 0, converged: false };
     while !rounds.converged && rounds.iterations < request.iterations_max {
         rounds.iterations += 1;
         let before: Vec<u32> = clusters.assignments().collect();
         let movement = clusters.move_centroids(scope.cancel)?;
-        clusters.assign(scope.cancel)?;
+        let is_last = rounds.iterations == request.iterations_max;
+        if is_last { clusters.assign(scope.cancel)? } else { clusters.assign_for_round(scope.cancel)? };
         let still = clusters.assignments().eq(before);
         rounds.converged = still || movement <= movement_max;
         scope.sink.progress(rounds.iterations as f32 / request.iterations_max as f32, "clustering");
     }
+    clusters.score(scope.cancel)?;
     Ok(rounds)
 }
 

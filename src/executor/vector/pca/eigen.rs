@@ -1,7 +1,7 @@
 //! Eigenvectors of symmetric matrices, in steps that can be stopped: Householder reflections to a tridiagonal matrix, QL rotations with implicit shifts
 //! to a diagonal one (G. Golub and C. Van Loan, "Matrix computations", sections 8.3.1 and 8.3.3).
 
-use ndarray::{Array1, Array2, ArrayViewMut1, Axis, s};
+use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
 use rayon::prelude::*;
 
 use crate::task::{CancelHandle, TaskError};
@@ -33,7 +33,7 @@ pub(super) fn decompose(symmetric: &Array2<f64>, count: usize, cancel: &CancelHa
     vectors.axis_iter_mut(Axis(0)).into_par_iter().try_for_each(|mut vector| {
         cancel.check()?;
         for (first, reflection) in reflections.iter().enumerate().rev() {
-            reflection.apply(vector.slice_mut(s![first + 1..]));
+            reflection.apply(vector.slice_axis_mut(Axis(0), (first + 1..).into()));
         }
         Ok::<_, TaskError>(())
     })?;
@@ -72,7 +72,7 @@ impl Tridiagonal {
             if step + 2 > side {
                 break;
             }
-            let mut vector = matrix.slice(s![step, step + 1..]).to_owned();
+            let mut vector = matrix.row(step).slice_axis(Axis(0), (step + 1..).into()).to_owned();
             // Scaled, so that no square leaves the range of f64.
             let largest = vector.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
             if vector.len() == 1 || largest == 0.0 {
@@ -96,7 +96,8 @@ impl Tridiagonal {
 impl Reflection {
     /// Applies it from both sides to the symmetric matrix of the rows and columns from `first` on.
     fn apply_both_sides(&self, matrix: &mut Array2<f64>, first: usize) {
-        let mut block = matrix.slice_mut(s![first.., first..]);
+        let mut rows = matrix.slice_axis_mut(Axis(0), (first..).into());
+        let mut block = rows.slice_axis_mut(Axis(1), (first..).into());
         let rows: Vec<f64> =
             block.axis_iter(Axis(0)).into_par_iter().with_min_len(ROWS).map(|row| self.scale * row.dot(&self.vector)).collect();
         let mut change = Array1::from_vec(rows);
@@ -177,7 +178,8 @@ fn sweep(diagonal: &mut [f64], beside: &mut [f64], first: usize, last: usize) ->
 fn turn(vectors: &mut Array2<f64>, rotations: &[(f64, f64)], last: usize) {
     vectors.axis_chunks_iter_mut(Axis(1), STRIP).into_par_iter().for_each(|mut strip| {
         for (index, (cosine, sine)) in rotations.iter().enumerate() {
-            let (upper, lower) = strip.multi_slice_mut((s![last - index - 1, ..], s![last - index, ..]));
+            let (mut above, mut below) = strip.view_mut().split_at(Axis(0), last - index);
+            let (upper, lower) = (above.row_mut(last - index - 1), below.row_mut(0));
             for (upper, lower) in upper.into_iter().zip(lower) {
                 let before = *lower;
                 *lower = sine * *upper + cosine * before;
