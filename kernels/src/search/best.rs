@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
 
 use super::Hit;
 use crate::distance::Metric;
@@ -53,12 +55,31 @@ pub(super) struct Best {
     heap: BinaryHeap<Kept>,
     /// Rows with lower keys are not among the best.
     cut: f64,
+    /// Counts the rows that all share.
+    counter: Option<Arc<AtomicUsize>>,
 }
 
 impl Best {
     /// Room for `k` rows, all with scores within the threshold.
     pub(super) fn new(metric: Metric, (k, threshold): (usize, Option<f64>)) -> Self {
-        Self { metric, k, threshold: threshold.map(|score| key(metric, score)), heap: BinaryHeap::new(), cut: f64::NEG_INFINITY }
+        Self {
+            metric,
+            k,
+            threshold: threshold.map(|score| key(metric, score)),
+            heap: BinaryHeap::new(),
+            cut: f64::NEG_INFINITY,
+            counter: None,
+        }
+    }
+
+    /// The same, with every row that is kept counted.
+    pub(super) fn counted(self, counter: Arc<AtomicUsize>) -> Self {
+        Self { counter: Some(counter), ..self }
+    }
+
+    /// True where rows are counted: there is no telling how many there will be.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counter.is_some()
     }
 
     /// Offers a row.
@@ -68,7 +89,11 @@ impl Best {
         if key < self.cut {
             return;
         }
+        let before = self.heap.len();
         self.push(Kept { key, row });
+        if let Some(counter) = &self.counter {
+            counter.fetch_add(self.heap.len() - before, atomic::Ordering::Relaxed);
+        }
         if self.heap.len() == self.k {
             // No number is lower than NaN.
             self.cut = self.heap.peek().map_or(f64::NEG_INFINITY, |worst| worst.key);

@@ -36,6 +36,8 @@ pub(super) struct Candidates {
     floor: f64,
     /// Pending rows with which the floor is raised.
     due: usize,
+    /// Pending rows that may be kept after that.
+    room: usize,
 }
 
 impl Candidates {
@@ -47,12 +49,14 @@ impl Candidates {
     /// None yet; rows with keys below `floor` do not matter.
     pub(super) fn new(best: Best, floor: f64) -> Self {
         let k = best.capacity();
-        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.clamp(DUE, PENDING) }
+        // Where there is no telling how many rows there will be, those that are known are counted early.
+        let room = if best.is_counted() { PENDING } else { k.saturating_add(PENDING) };
+        Self { k, is_guess: false, best, pending: Vec::new(), floor, due: k.clamp(DUE, PENDING), room }
     }
 
     /// The same where intervals are guesses: the best `rows` by them are scored.
     pub(super) fn guess(best: Best, rows: usize) -> Self {
-        Self { k: rows, is_guess: true, ..Self::new(best, f64::NEG_INFINITY) }
+        Self { k: rows, is_guess: true, room: rows.saturating_add(PENDING), ..Self::new(best, f64::NEG_INFINITY) }
     }
 
     pub(super) fn floor(&self) -> f64 {
@@ -75,7 +79,7 @@ impl Candidates {
             self.settle_best(rescore);
             self.raise(bound);
         }
-        if self.pending.len() > self.k.saturating_add(PENDING) {
+        if self.pending.len() > self.room {
             self.settle(rescore);
             self.raise(bound);
         }
@@ -95,9 +99,9 @@ impl Candidates {
     }
 
     fn raise(&mut self, bound: &Bound) {
-        let keys = self.best.scores().map(|score| bound.key(score));
-        let mut keys: Vec<f64> = keys.chain(self.pending.iter().map(|pending| pending.interval.lower)).collect();
-        if keys.len() >= self.k {
+        if self.best.len() + self.pending.len() >= self.k {
+            let keys = self.best.scores().map(|score| bound.key(score));
+            let mut keys: Vec<f64> = keys.chain(self.pending.iter().map(|pending| pending.interval.lower)).collect();
             let (_, kth, _) = keys.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
             self.floor = self.floor.max(*kth);
         }

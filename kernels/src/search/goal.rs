@@ -1,5 +1,8 @@
 //! From a batch of queries to the best rows of each: what goes which way, in groups that bound the memory.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 use rayon::prelude::*;
 
 use super::batch::Batch;
@@ -22,13 +25,15 @@ const GROUP_BYTES: usize = 64 << 20;
 const GROUP_MIN: usize = 32;
 
 /// The best rows that are wanted of each query.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Goal {
     pub metric: Metric,
     pub k: usize,
     pub threshold: Option<f64>,
     /// Rows that are scored for each that is wanted, where a sketch may guess.
     pub oversample: Option<usize>,
+    /// Counts the rows that are kept of all queries, where `k` does not bound them.
+    pub counter: Option<Arc<AtomicUsize>>,
 }
 
 /// True where a sketch is used at all.
@@ -40,8 +45,9 @@ impl Goal {
     /// The best rows of each query.
     pub(super) fn reach(&self, isa: Isa, (queries, places): (Rows<'_>, &[Place<'_>]), stop: Stop<'_>) -> Result<Vec<Best>, KernelError> {
         let rows: usize = places.iter().map(|place| place.len).sum();
-        let group =
-            (GROUP_BYTES / Candidates::bytes(self.k.saturating_mul(self.oversample.unwrap_or(1)).min(rows))).clamp(GROUP_MIN, GROUP);
+        // Rows that are counted end the search before they fill the memory.
+        let kept = if self.counter.is_some() { 0 } else { self.k.saturating_mul(self.oversample.unwrap_or(1)).min(rows) };
+        let group = (GROUP_BYTES / Candidates::bytes(kept)).clamp(GROUP_MIN, GROUP);
         let mut best = Vec::with_capacity(queries.len());
         for from in (0..queries.len()).step_by(group) {
             best.extend(self.group(isa, (queries.slice(from..queries.len().min(from + group)), places), stop)?);
@@ -50,7 +56,11 @@ impl Goal {
     }
 
     fn best(&self) -> Best {
-        Best::new(self.metric, (self.k, self.threshold))
+        let best = Best::new(self.metric, (self.k, self.threshold));
+        match &self.counter {
+            Some(counter) => best.counted(Arc::clone(counter)),
+            None => best,
+        }
     }
 
     fn group(&self, isa: Isa, (queries, places): (Rows<'_>, &[Place<'_>]), stop: Stop<'_>) -> Result<Vec<Best>, KernelError> {

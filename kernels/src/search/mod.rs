@@ -25,6 +25,9 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::distance::Metric;
 use crate::{DIM_MAX, Isa, KernelError, Rows, Stop};
 use best::Best;
@@ -114,14 +117,15 @@ pub fn search_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Search, stop: 
         Certainty::Fast { oversample } if has_sketch && goal::may_guess(isa, plan.metric) => Some(oversample),
         _ => None,
     };
-    let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold, oversample };
+    let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold, oversample, counter: None };
     let best = goal.reach(isa, (queries, &places), stop)?;
     Ok(Found { hits: best.into_iter().map(Best::into_hits).collect(), is_exact: oversample.is_none() })
 }
 
 /// Every admitted row within the threshold for each query `[queries, dim]`, closest first.
 ///
-/// As [`search`] otherwise. Errors: also `OutOfRange` when there are more than `hits_max` such rows over all queries.
+/// As [`search`] otherwise. Errors: also `OutOfRange` when there are more than `hits_max` such rows over all queries, as soon as that is known; it tells how many
+/// were found by then.
 pub fn range(queries: Rows<'_>, blocks: &[Block<'_>], plan: &Within, stop: Stop<'_>) -> Result<Vec<Vec<Hit>>, KernelError> {
     range_on(Isa::active(), (queries, blocks), plan, stop)
 }
@@ -131,13 +135,20 @@ pub fn range_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Within, stop: S
     let (queries, blocks) = pair;
     let places = places("range", plan.metric, (queries.dim(), blocks))?;
     // One more than is allowed tells that there are more.
-    let goal = Goal { metric: plan.metric, k: plan.hits_max.saturating_add(1), threshold: Some(plan.threshold), oversample: None };
-    let best = goal.reach(isa, (queries, &places), stop)?;
-    let got = best.iter().map(Best::len).sum();
-    if got > plan.hits_max {
-        return Err(KernelError::OutOfRange { op: "range", what: "hits", max: plan.hits_max, got });
+    let counter = Arc::new(AtomicUsize::new(0));
+    let goal = Goal {
+        metric: plan.metric,
+        k: plan.hits_max.saturating_add(1),
+        threshold: Some(plan.threshold),
+        oversample: None,
+        counter: Some(Arc::clone(&counter)),
+    };
+    let are_too_many = || counter.load(Ordering::Relaxed) > plan.hits_max;
+    let best = goal.reach(isa, (queries, &places), &|| stop() || are_too_many());
+    if are_too_many() {
+        return Err(KernelError::OutOfRange { op: "range", what: "hits", max: plan.hits_max, got: counter.load(Ordering::Relaxed) });
     }
-    Ok(best.into_iter().map(Best::into_hits).collect())
+    Ok(best?.into_iter().map(Best::into_hits).collect())
 }
 
 /// The closest of `centers` for each of `points`, into `out` `[points]`; ties go to the lower center, NaN comes last.

@@ -150,7 +150,7 @@ pub(super) fn fetch(address: *const u8) {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    let _hint_of_another_processor = address;
 }
 
 /// The bit of a dimension.
