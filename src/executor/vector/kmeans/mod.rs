@@ -125,7 +125,11 @@ fn lloyd(clusters: &mut Clusters<'_>, request: &KmeansRequest, scope: &Scope<'_,
         let before: Vec<u32> = clusters.assignments().collect();
         let movement = clusters.move_centroids(scope.cancel)?;
         let is_last = rounds.iterations == request.iterations_max;
-        if is_last { clusters.assign(scope.cancel)? } else { clusters.assign_for_round(scope.cancel)? };
+        if is_last {
+            clusters.assign(scope.cancel)?
+        } else {
+            clusters.assign_for_round(scope.cancel)?
+        };
         let still = clusters.assignments().eq(before);
         rounds.converged = still || movement <= movement_max;
         scope.sink.progress(rounds.iterations as f32 / request.iterations_max as f32, "clustering");

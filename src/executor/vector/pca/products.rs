@@ -16,12 +16,11 @@ use crate::task::{CancelHandle, TaskError};
 const BLOCK_ROWS: usize = 1024;
 /// Blocks that are multiplied side by side.
 const WAVE: usize = 8;
-/// Columns of the covariance that are multiplied together; those to the left of them are known from its symmetry.
-const GROUP: usize = 256;
 
 /// Bytes of the covariance and of what computing it holds.
 pub(super) fn covariance_bytes(dim: usize) -> u64 {
-    let block = dim * BLOCK_ROWS * 8 + GROUP.min(dim) * BLOCK_ROWS * 8 + dim * (dim + GROUP) * 4;
+    // The block, its columns, and its columns packed, padded to whole panels.
+    let block = (3 * dim + 32) * BLOCK_ROWS * 4 + dim * dim * 4;
     (dim * dim * 8 + WAVE * block) as u64
 }
 
@@ -38,16 +37,12 @@ pub(super) fn covariance(data: &Centred<'_>, cancel: &CancelHandle, progress: &d
     let mut covariance = Array2::<f64>::zeros((dim, dim));
     for (index, wave) in starts.chunks(WAVE).enumerate() {
         let block = |from: &usize| threads::alone(|| covariance_of_block(data, *from, cancel));
-        let blocks: Vec<Vec<Vec<f32>>> = wave.par_iter().map(block).collect::<Result<_, _>>().map_err(|e| refused("vectors", e, cancel))?;
+        let blocks: Vec<Vec<f32>> = wave.par_iter().map(block).collect::<Result<_, _>>().map_err(|e| refused("vectors", e, cancel))?;
         let mut rows: Vec<_> = covariance.rows_mut().into_iter().collect();
         rows.par_iter_mut().enumerate().for_each(|(row, out)| {
-            for groups in &blocks {
-                // A group has the rows up to its last column.
-                for (group, values) in groups.iter().enumerate().skip(row / GROUP) {
-                    let width = GROUP.min(dim - group * GROUP);
-                    let values = &values[row * width..][..width];
-                    out.iter_mut().skip(group * GROUP).zip(values).for_each(|(out, value)| *out += f64::from(*value));
-                }
+            for block in &blocks {
+                // What lies before the diagonal is known from what lies behind it.
+                out.iter_mut().skip(row).zip(&block[row * dim + row..]).for_each(|(out, value)| *out += f64::from(*value));
             }
         });
         progress((index * WAVE) as f32 / starts.len() as f32);
@@ -63,19 +58,15 @@ pub(super) fn covariance(data: &Centred<'_>, cancel: &CancelHandle, progress: &d
     Ok(covariance)
 }
 
-/// The products of the columns of a block: for each group of columns those with all columns up to its last, `[columns up to its last, columns of it]`.
-fn covariance_of_block(data: &Centred<'_>, from: usize, cancel: &CancelHandle) -> Result<Vec<Vec<f32>>, KernelError> {
+/// The products of all columns of a block with each other, `[dim, dim]`.
+fn covariance_of_block(data: &Centred<'_>, from: usize, cancel: &CancelHandle) -> Result<Vec<f32>, KernelError> {
     let dim = data.rows.dim();
     let (columns, count) = transposed(data, from);
+    let weights = PackedWeights::pack_transposed(&centred(data, from), (dim, count), Precision::Exact)?;
+    let mut out = vec![0.0f32; dim * dim];
     let stop = || cancel.is_cancelled();
-    let group = |first: usize| {
-        let last = dim.min(first + GROUP);
-        let weights = PackedWeights::pack(&columns[first * count..last * count], (last - first, count), Precision::Exact)?;
-        let mut out = vec![0.0f32; last * (last - first)];
-        gemm(Input::F32(&columns[..last * count]), &weights, &Epilogue::default(), Output::F32(&mut out), &stop)?;
-        Ok(out)
-    };
-    (0..dim).step_by(GROUP).map(group).collect()
+    gemm(Input::F32(&columns), &weights, &Epilogue::default(), Output::F32(&mut out), &stop)?;
+    Ok(out)
 }
 
 /// What directions `[count, dim]` become when the covariance is multiplied with them, in two products per block of rows.
@@ -107,11 +98,7 @@ fn multiply_block(
 ) -> Result<Vec<f32>, KernelError> {
     let places = project_block(data, from, packed, cancel)?;
     let (columns, rows) = transposed(data, from);
-    let mut turned = vec![0.0f32; places.len()];
-    for (row, places) in places.chunks_exact(count).enumerate() {
-        places.iter().enumerate().for_each(|(direction, place)| turned[direction * rows + row] = *place);
-    }
-    let weights = PackedWeights::pack(&turned, (count, rows), Precision::Exact)?;
+    let weights = PackedWeights::pack_transposed(&places, (count, rows), Precision::Exact)?;
     let mut out = vec![0.0f32; data.rows.dim() * count];
     let stop = || cancel.is_cancelled();
     gemm(Input::F32(&columns), &weights, &Epilogue::default(), Output::F32(&mut out), &stop)?;
@@ -136,12 +123,21 @@ pub(super) fn project(data: &Centred<'_>, directions: &Array2<f64>, cancel: &Can
 }
 
 fn project_block(data: &Centred<'_>, from: usize, packed: &PackedWeights, cancel: &CancelHandle) -> Result<Vec<f32>, KernelError> {
-    let rows = data.rows.slice(from..data.rows.len().min(from + BLOCK_ROWS));
-    let centred: Vec<f32> = rows.iter().flat_map(|row| data.scaled(row, 0)).collect();
-    let mut out = vec![0.0f32; rows.len() * packed.columns()];
+    let centred = centred(data, from);
+    let mut out = vec![0.0f32; centred.len() / packed.inner() * packed.columns()];
     let stop = || cancel.is_cancelled();
     gemm(Input::F32(&centred), packed, &Epilogue::default(), Output::F32(&mut out), &stop)?;
     Ok(out)
+}
+
+/// The rows of a block less the mean, scaled.
+fn centred(data: &Centred<'_>, from: usize) -> Vec<f32> {
+    let rows = data.rows.slice(from..data.rows.len().min(from + BLOCK_ROWS));
+    let mut out = vec![0.0f32; rows.values().len()];
+    for (out, row) in out.chunks_exact_mut(rows.dim()).zip(rows.iter()) {
+        out.iter_mut().zip(data.scaled(row, 0)).for_each(|(out, value)| *out = value);
+    }
+    out
 }
 
 fn pack(directions: &Array2<f64>) -> Result<PackedWeights, KernelError> {

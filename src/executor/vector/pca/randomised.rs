@@ -33,9 +33,9 @@ fn multiplications(request: &PcaRequest) -> usize {
     request.power_iterations as usize + 2
 }
 
-/// Whether the covariance, half of whose products its symmetry gives, costs less than as many passes over the rows.
+/// Whether the covariance costs less than as many passes over the rows, of two products each.
 fn uses_covariance(request: &PcaRequest, rows: usize, dim: usize) -> bool {
-    dim <= COVARIANCE_DIM_MAX && dim / 2 <= 2 * multiplications(request) * followed(request, rows, dim)
+    dim <= COVARIANCE_DIM_MAX && dim <= 2 * multiplications(request) * followed(request, rows, dim)
 }
 
 /// Bytes that are held beside the vectors and the answer.
