@@ -38,20 +38,17 @@ impl SplitMix64 {
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// `count` different numbers below `bound`, in ascending order (R. Floyd, in J. Bentley, "Programming pearls", CACM 30, 1987). All of them where
-    /// `count` is not below `bound`.
+    /// `count` different numbers below `bound`, in ascending order (D. Knuth, "The art of computer programming", volume 2, algorithm 3.4.2 S). All of them
+    /// where `count` is not below `bound`.
     pub(super) fn sample(&mut self, count: usize, bound: usize) -> Vec<usize> {
-        if count >= bound {
-            return (0..bound).collect();
-        }
-        let mut chosen = std::collections::BTreeSet::new();
-        for last in bound - count..bound {
-            let drawn = self.below(last + 1);
-            if !chosen.insert(drawn) {
-                chosen.insert(last);
+        let mut chosen = Vec::with_capacity(count.min(bound));
+        for number in 0..bound {
+            let (wanted, left) = (count.saturating_sub(chosen.len()), bound - number);
+            if wanted >= left || self.below(left) < wanted {
+                chosen.push(number);
             }
         }
-        chosen.into_iter().collect()
+        chosen
     }
 }
 
