@@ -170,20 +170,24 @@ pub fn nearest_on(
     near::run(isa, (metric, points, centers), (out, Wanted::Score), stop)
 }
 
-/// [`nearest`] for who wants to know the center alone: the score is NaN where products tell which it is, which spares most comparisons in f64.
-pub fn assign(metric: Metric, pair: (Rows<'_>, Rows<'_>), out: &mut [Hit], stop: Stop<'_>) -> Result<(), KernelError> {
-    assign_on(Isa::active(), metric, pair, (out, stop))
+/// [`nearest`] for who wants to know the center alone, and asks often: the score is NaN where products tell which it is, which spares most comparisons in
+/// f64, and `lengths` `[points]` are what [`norms`] gave for the points; other numbers lead to wrong answers. Errors: also `Mismatch` for other than one each.
+pub fn assign(metric: Metric, pair: (Rows<'_>, Rows<'_>), (out, lengths): (&mut [Hit], &[f32]), stop: Stop<'_>) -> Result<(), KernelError> {
+    assign_on(Isa::active(), (metric, pair), (out, lengths), stop)
 }
 
 /// [`assign`] on a chosen level of instructions.
 pub fn assign_on(
     isa: Isa,
-    metric: Metric,
-    (points, centers): (Rows<'_>, Rows<'_>),
-    (out, stop): (&mut [Hit], Stop<'_>),
+    (metric, (points, centers)): (Metric, (Rows<'_>, Rows<'_>)),
+    (out, lengths): (&mut [Hit], &[f32]),
+    stop: Stop<'_>,
 ) -> Result<(), KernelError> {
     check_nearest((points, centers), out)?;
-    near::run(isa, (metric, points, centers), (out, Wanted::Center), stop)
+    if lengths.len() != points.len() {
+        return Err(KernelError::Mismatch { op: "nearest", what: "lengths", expected: points.len(), got: lengths.len() });
+    }
+    near::run(isa, (metric, points, centers), (out, Wanted::Center(lengths)), stop)
 }
 
 fn check_nearest((points, centers): (Rows<'_>, Rows<'_>), out: &[Hit]) -> Result<(), KernelError> {

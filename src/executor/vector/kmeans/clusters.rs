@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tallow_kernels::Rows;
 use tallow_kernels::distance::Metric;
 use tallow_kernels::normalize::{Norm, norm};
-use tallow_kernels::search::{Hit, assign, nearest};
+use tallow_kernels::search::{Hit, StoredRows, assign, nearest, norms};
 use tallow_kernels::sums;
 
 use super::kernel_metric;
@@ -58,6 +58,8 @@ pub(super) struct Clusters<'a> {
     rows: Rows<'a>,
     pub(super) centroids: Vec<f32>,
     hits: Vec<Hit>,
+    /// Of all rows, once they were needed.
+    lengths: Vec<f32>,
     /// Whether the scores of all hits are known.
     is_scored: bool,
     /// How often an empty cluster was given a row.
@@ -67,7 +69,7 @@ pub(super) struct Clusters<'a> {
 impl<'a> Clusters<'a> {
     /// Rows that belong to nobody yet.
     pub(super) fn new(measure: Measure, rows: Rows<'a>, centroids: Vec<f32>) -> Self {
-        Self { measure, rows, centroids, hits: vec![NO_HIT; rows.len()], is_scored: false, refilled: 0 }
+        Self { measure, rows, centroids, hits: vec![NO_HIT; rows.len()], lengths: Vec::new(), is_scored: false, refilled: 0 }
     }
 
     pub(super) fn dim(&self) -> usize {
@@ -97,7 +99,11 @@ impl<'a> Clusters<'a> {
         self.is_scored = false;
         let centroids = Rows::new(&self.centroids, self.rows.dim()).expect("centroids are whole rows");
         let stop = || cancel.is_cancelled();
-        assign(self.measure.metric, (self.rows, centroids), &mut self.hits, &stop).map_err(|error| refused("vectors", error, cancel))
+        let refused = |error| refused("vectors", error, cancel);
+        if self.lengths.is_empty() {
+            self.lengths = norms(StoredRows::F32(self.rows.values()), self.rows.dim()).map_err(refused)?;
+        }
+        assign(self.measure.metric, (self.rows, centroids), (&mut self.hits, &self.lengths), &stop).map_err(refused)
     }
 
     /// Gives every row its nearest centroid. Scores are known where a cluster is empty, since only then a round needs them.
