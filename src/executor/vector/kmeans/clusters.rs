@@ -142,8 +142,12 @@ impl<'a> Clusters<'a> {
         means.iter_mut().for_each(|mean| *mean /= count);
         let squares = |row: &[f32]| row.iter().zip(&means).map(|(value, mean)| (f64::from(*value) - mean).powi(2)).sum::<f64>();
         // Collected before it is summed, so that the order of additions does not depend on the threads.
-        let rows: Vec<f64> = self.rows.values().par_chunks(self.dim()).map(squares).collect();
-        Ok(rows.iter().sum::<f64>() / count / self.dim() as f64)
+        let pieces = self.rows.values().par_chunks(self.dim() * CHECK_ROWS).map(|rows| {
+            cancel.check()?;
+            Ok(rows.chunks_exact(self.dim()).map(squares).collect::<Vec<f64>>())
+        });
+        let rows: Vec<Vec<f64>> = pieces.collect::<Result<_, TaskError>>()?;
+        Ok(rows.iter().flatten().sum::<f64>() / count / self.dim() as f64)
     }
 
     /// Moves every centroid to the mean of its rows and answers with the sum of squared movements.

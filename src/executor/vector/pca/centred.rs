@@ -67,9 +67,12 @@ impl<'a> Centred<'a> {
     pub(super) fn total_variance(&self, cancel: &CancelHandle) -> Result<f64, TaskError> {
         let squares = |row: &[f32]| row.iter().zip(&self.mean).map(|(value, mean)| (f64::from(*value) - mean).powi(2)).sum::<f64>();
         // Collected before it is summed, so that the order of additions does not depend on the threads.
-        let rows: Vec<f64> = self.rows.values().par_chunks(self.rows.dim()).map(squares).collect();
-        cancel.check()?;
-        Ok(rows.iter().sum::<f64>() / (self.rows.len() as f64 - 1.0))
+        let pieces = self.rows.values().par_chunks(self.rows.dim() * BLOCK_ROWS).map(|rows| {
+            cancel.check()?;
+            Ok(rows.chunks_exact(self.rows.dim()).map(squares).collect::<Vec<f64>>())
+        });
+        let rows: Vec<Vec<f64>> = pieces.collect::<Result<_, TaskError>>()?;
+        Ok(rows.iter().flatten().sum::<f64>() / (self.rows.len() as f64 - 1.0))
     }
 }
 
