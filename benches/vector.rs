@@ -83,6 +83,20 @@ fn tasks(c: &mut Criterion) {
     add("pca_20k_x128/rows", 20_000, data, parts.clone());
     let data = json!({"operation": "near_duplicates", "vectors": {"$part": "v"}, "threshold": 0.99});
     add("near_duplicates_20k_x128/pairs", 20_000 * 19_999 / 2, data, parts);
+    let data = json!({"operation": "similarity_join", "a": {"$part": "v"}, "threshold": 0.9, "encoding": "part"});
+    let parts = Parts::from([("v".into(), vectors.clone())]);
+    add("similarity_join_100k_x384/pairs", 100_000 * 99_999 / 2, data, parts);
+    let parts = Parts::from([("v".into(), part(8, 200_000, DIM)), ("c".into(), part(9, 1000, DIM))]);
+    let rounds = json!({
+        "operation": "kmeans", "vectors": {"$part": "v"}, "k": 1000, "iterations_max": 10, "tolerance": 0, "encoding": "part",
+    });
+    add("kmeans_200k_x384_k1000_10_rounds_and_start/rows", 2_000_000, rounds.clone(), parts.clone());
+    let mut rounds = rounds;
+    rounds["centroids"] = json!({"$part": "c"});
+    add("kmeans_200k_x384_k1000_10_rounds/rows", 2_000_000, rounds, parts);
+    let parts = Parts::from([("v".into(), part(10, 200_000, 768))]);
+    let data = json!({"operation": "pca", "vectors": {"$part": "v"}, "components": 128, "encoding": "part"});
+    add("pca_200k_x768_to_128/rows", 200_000, data, parts);
     let parts = Parts::from([("v".into(), vectors)]);
     let data = json!({"operation": "normalize", "vectors": {"$part": "v"}, "encoding": "part"});
     add("normalize_100k_x384/rows", 100_000, data, parts.clone());

@@ -26,6 +26,7 @@ pub mod quantize;
 pub mod rotary;
 mod rows;
 pub mod search;
+pub mod sums;
 mod tensor;
 pub mod threads;
 pub mod tolerance;

@@ -189,7 +189,7 @@ fn a_running_task_hears_its_cancel_within_a_quarter_of_a_second() {
     let _alone = alone();
     runtime().block_on(async {
         let manager = TaskManager::new(registry());
-        let many = rows(20_000, 128);
+        let many = rows(60_000, 128);
         let clusters = json!({"operation": "kmeans", "vectors": {"$part": "rows"}, "k": 512, "iterations_max": 1000, "tolerance": 0.0});
         let pairs = json!({"operation": "near_duplicates", "vectors": {"$part": "rows"}, "threshold": 0.99});
         let product =

@@ -126,36 +126,6 @@ pub fn scores_on(isa: Isa, metric: Metric, pair: (Operand<'_>, Operand<'_>), out
     })
 }
 
-/// Takes the scores of one row of a set against consecutive rows of the same set: row, first other row, scores.
-pub type VisitPairs<'a> = &'a (dyn Fn(usize, usize, &[f64]) + Sync);
-
-/// Scores every row of a set against the later rows of the set, block by block, and hands each stretch of scores to `visit` on the thread that
-/// computed it, in no fixed order. A stretch may begin at or before the row itself; every pair `row < other` is visited exactly once.
-///
-/// Memory: one block per thread. Errors: `Unsupported` for a metric that does not apply, `Stopped`.
-pub fn visit_pairs(metric: Metric, rows: Operand<'_>, visit: VisitPairs<'_>, stop: Stop<'_>) -> Result<(), KernelError> {
-    check("pairs", metric, rows, rows)?;
-    let isa = Isa::active();
-    let lengths = squares(isa, metric, rows);
-    (0..rows.len().div_ceil(LEFT_BLOCK)).into_par_iter().try_for_each(|block| {
-        let left = block * LEFT_BLOCK..rows.len().min((block + 1) * LEFT_BLOCK);
-        let mut scores = [0.0f64; LEFT_BLOCK * RIGHT_BLOCK];
-        for from in (left.start..rows.len()).step_by(RIGHT_BLOCK) {
-            if stop() {
-                return Err(KernelError::Stopped);
-            }
-            let right = from..rows.len().min(from + RIGHT_BLOCK);
-            let scores = &mut scores[..left.len() * right.len()];
-            let squares = Squares { left: part(&lengths, left.clone()), right: part(&lengths, right.clone()) };
-            score_block(isa, metric, (rows.slice(left.clone()), rows.slice(right.clone())), squares, scores);
-            for (row, scores) in left.clone().zip(scores.chunks_exact(right.len())) {
-                visit(row, from, scores);
-            }
-        }
-        Ok(())
-    })
-}
-
 /// Scores a few left rows against all right rows, block by block.
 fn stripe(
     (isa, metric): (Isa, Metric),

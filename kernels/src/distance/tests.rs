@@ -142,24 +142,6 @@ fn operands_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn every_pair_of_a_set_is_visited_once_with_the_score_of_the_matrix() {
-    let values = noise(8, 150 * 9);
-    let rows = Rows::new(&values, 9).unwrap();
-    let whole = matrix(Isa::active(), Metric::Cosine, rows, rows);
-    let seen = std::sync::Mutex::new(vec![0u32; 150 * 150]);
-    let visit = |row: usize, from: usize, scores: &[f64]| {
-        let mut seen = seen.lock().unwrap();
-        for (other, score) in (from..).zip(scores) {
-            assert_eq!(*score, whole[row * 150 + other]);
-            seen[row * 150 + other] += 1;
-        }
-    };
-    visit_pairs(Metric::Cosine, rows.into(), &visit, &never_stop).unwrap();
-    let seen = seen.into_inner().unwrap();
-    assert!((0..150).all(|row| (row + 1..150).all(|other| seen[row * 150 + other] == 1)));
-}
-
-#[test]
 fn the_first_value_that_is_not_finite_is_found_wherever_it_is() {
     let mut values = noise(1, 40_000);
     values[7] = f32::MAX;

@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
 
-use super::convert::{int8_scale, to_int8};
+use super::convert::{int8_scale, round_row, split_row, to_int8};
 use super::{GEMM_DIM_MAX, PANEL_COLUMNS};
 use crate::{Isa, KernelError};
 
@@ -104,13 +104,54 @@ impl PackedWeights {
 
     /// The same for a given level of instructions, for tests and comparisons.
     pub fn pack_on(isa: Isa, weights: &[f32], (columns, inner): (usize, usize), precision: Precision) -> Result<Self, KernelError> {
+        let mut packed = Self::empty(isa, weights.len(), (columns, inner), precision)?;
+        match packed.form {
+            Form::F32 => packed.fill_f32(weights),
+            Form::Bf16 => packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits()),
+            Form::Bf16Pair => {
+                packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits());
+                packed.fill_bf16(weights, 2, |weight| bf16::from_f32(weight - bf16::from_f32(weight).to_f32()).to_bits());
+            }
+            Form::Int8 => packed.fill_int8(weights),
+        }
+        Ok(packed)
+    }
+
+    /// Packs weights that lie `[inner, columns]` row-major, the transpose of what [`Self::pack`] takes, without turning them first. The products are those
+    /// of the same weights. On the calling thread. Errors: as [`Self::pack`].
+    pub fn pack_transposed(weights: &[f32], (columns, inner): (usize, usize), precision: Precision) -> Result<Self, KernelError> {
+        Self::pack_transposed_on(super::level(), weights, (columns, inner), precision)
+    }
+
+    /// The same for a given level of instructions, for tests and comparisons.
+    pub fn pack_transposed_on(
+        isa: Isa,
+        weights: &[f32],
+        (columns, inner): (usize, usize),
+        precision: Precision,
+    ) -> Result<Self, KernelError> {
+        if precision == Precision::Int8 {
+            // A scale needs its whole column first.
+            let turned: Vec<f32> = (0..columns).flat_map(|column| weights.iter().skip(column).step_by(columns)).copied().collect();
+            return Self::pack_on(isa, &turned, (columns, inner), precision);
+        }
+        let mut packed = Self::empty(isa, weights.len(), (columns, inner), precision)?;
+        match packed.form {
+            Form::F32 => packed.fill_f32_transposed(weights),
+            _ => packed.fill_bf16_transposed(weights),
+        }
+        Ok(packed)
+    }
+
+    /// Zeros for so many weights.
+    fn empty(isa: Isa, len: usize, (columns, inner): (usize, usize), precision: Precision) -> Result<Self, KernelError> {
         for (what, got) in [("columns", columns), ("inner elements", inner)] {
             if got == 0 || got > GEMM_DIM_MAX {
                 return Err(KernelError::OutOfRange { op: "gemm", what, max: GEMM_DIM_MAX, got });
             }
         }
-        if weights.len() != columns * inner {
-            return Err(KernelError::Mismatch { op: "gemm", what: "weights", expected: columns * inner, got: weights.len() });
+        if len != columns * inner {
+            return Err(KernelError::Mismatch { op: "gemm", what: "weights", expected: columns * inner, got: len });
         }
         let form = match (precision, isa) {
             (Precision::Exact, Isa::Amx(_)) => Form::Bf16Pair,
@@ -121,15 +162,6 @@ impl PackedWeights {
         let panels = columns.div_ceil(PANEL_COLUMNS);
         let mut packed = Self { lines: Vec::new(), scales: Vec::new(), column_sums: Vec::new(), form, isa, precision, columns, inner };
         packed.lines = vec![Line::zeroed(); panels * packed.panel_bytes() / size_of::<Line>()];
-        match form {
-            Form::F32 => packed.fill_f32(weights),
-            Form::Bf16 => packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits()),
-            Form::Bf16Pair => {
-                packed.fill_bf16(weights, 0, |weight| bf16::from_f32(weight).to_bits());
-                packed.fill_bf16(weights, 2, |weight| bf16::from_f32(weight - bf16::from_f32(weight).to_f32()).to_bits());
-            }
-            Form::Int8 => packed.fill_int8(weights),
-        }
         Ok(packed)
     }
 
@@ -226,6 +258,49 @@ impl PackedWeights {
             for (at, &weight) in row.iter().enumerate() {
                 let (step, pair, half) = (at / 32, at % 32 / 2, at % 2);
                 panel[step * step_halves + tile * 512 + pair * 32 + lane * 2 + half] = bits(weight);
+            }
+        }
+    }
+
+    fn fill_f32_transposed(&mut self, weights: &[f32]) {
+        let (columns, panel_bytes) = (self.columns, self.panel_bytes());
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        for (panel, bytes) in bytes.chunks_exact_mut(panel_bytes).enumerate() {
+            let panel_numbers: &mut [f32] = bytemuck::cast_slice_mut(bytes);
+            for (numbers, row) in panel_numbers.chunks_exact_mut(PANEL_COLUMNS).zip(weights.chunks_exact(columns)) {
+                let row = &row[panel * PANEL_COLUMNS..columns.min((panel + 1) * PANEL_COLUMNS)];
+                numbers[..row.len()].copy_from_slice(row);
+            }
+        }
+    }
+
+    /// Two rows of weights at a time are the pairs of every column: whole lines of every panel.
+    fn fill_bf16_transposed(&mut self, weights: &[f32]) {
+        let (isa, columns, panel_bytes, step_bytes) = (self.isa, self.columns, self.panel_bytes(), self.form.step_bytes());
+        let is_pair = self.form == Form::Bf16Pair;
+        let width = columns.next_multiple_of(PANEL_COLUMNS);
+        // Rounded weights of both rows, then what the rounding left; zeros behind the last column and the last row.
+        let mut rounded = vec![bf16::ZERO; 4 * width];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        for (pair, rows) in weights.chunks(2 * columns).enumerate() {
+            let (high, low) = rounded.split_at_mut(2 * width);
+            high[width..].fill(bf16::ZERO);
+            low[width..].fill(bf16::ZERO);
+            for (row, (high, low)) in rows.chunks_exact(columns).zip(high.chunks_exact_mut(width).zip(low.chunks_exact_mut(width))) {
+                if is_pair { split_row(isa, row, (high, low)) } else { round_row(isa, row, high) }
+            }
+            let place = pair / 16 * step_bytes + pair % 16 * 64;
+            for (panel, bytes) in bytes.chunks_exact_mut(panel_bytes).enumerate() {
+                for tile in 0..if is_pair { 4 } else { 2 } {
+                    let halves = if tile < 2 { &*high } else { &*low };
+                    let first = panel * PANEL_COLUMNS + tile % 2 * 16;
+                    let line: &mut [u32] = bytemuck::cast_slice_mut(&mut bytes[place + tile * 1024..][..64]);
+                    for ((pair, even), odd) in
+                        line.iter_mut().zip(&halves[first..first + 16]).zip(&halves[width + first..width + first + 16])
+                    {
+                        *pair = u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16;
+                    }
+                }
             }
         }
     }

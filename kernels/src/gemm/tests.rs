@@ -58,6 +58,21 @@ fn every_level(check: impl Fn(Isa, Precision)) {
 }
 
 #[test]
+fn weights_that_lie_the_other_way_make_the_same_products() {
+    for (columns, inner) in [(1, 1), (3, 67), (31, 2), (32, 33), (70, 64), (129, 95)] {
+        let case = Case::new(5, columns, inner);
+        let turned: Vec<f32> = (0..inner * columns).map(|at| case.w[at % columns * inner + at / columns]).collect();
+        every_level(|isa, precision| {
+            let weights = PackedWeights::pack_transposed_on(isa, &turned, (columns, inner), precision).unwrap();
+            let mut out = vec![f32::NAN; 5 * columns];
+            gemm(Input::F32(&case.x), &weights, &Epilogue::default(), Output::F32(&mut out), &never_stop).unwrap();
+            assert_eq!(out, case.run((isa, precision), &Epilogue::default()), "{isa} {precision:?} {columns} {inner}");
+        });
+    }
+    assert!(PackedWeights::pack_transposed(&[1.0; 5], (2, 3), Precision::Exact).is_err());
+}
+
+#[test]
 fn every_inner_length_agrees_with_the_reference() {
     every_level(|isa, precision| {
         for inner in 1..=67 {

@@ -32,6 +32,7 @@ use crate::distance::Metric;
 use crate::{DIM_MAX, Isa, KernelError, Rows, Stop};
 use best::Best;
 use goal::Goal;
+use near::Wanted;
 use pieces::Place;
 
 pub use reference::{nearest as reference_nearest, range as reference_range, search as reference_search};
@@ -165,6 +166,31 @@ pub fn nearest_on(
     (points, centers): (Rows<'_>, Rows<'_>),
     (out, stop): (&mut [Hit], Stop<'_>),
 ) -> Result<(), KernelError> {
+    check_nearest((points, centers), out)?;
+    near::run(isa, (metric, points, centers), (out, Wanted::Score), stop)
+}
+
+/// [`nearest`] for who wants to know the center alone, and asks often: the score is NaN where products tell which it is, which spares most comparisons in
+/// f64, and `lengths` `[points]` are what [`norms`] gave for the points; other numbers lead to wrong answers. Errors: also `Mismatch` for other than one each.
+pub fn assign(metric: Metric, pair: (Rows<'_>, Rows<'_>), (out, lengths): (&mut [Hit], &[f32]), stop: Stop<'_>) -> Result<(), KernelError> {
+    assign_on(Isa::active(), (metric, pair), (out, lengths), stop)
+}
+
+/// [`assign`] on a chosen level of instructions.
+pub fn assign_on(
+    isa: Isa,
+    (metric, (points, centers)): (Metric, (Rows<'_>, Rows<'_>)),
+    (out, lengths): (&mut [Hit], &[f32]),
+    stop: Stop<'_>,
+) -> Result<(), KernelError> {
+    check_nearest((points, centers), out)?;
+    if lengths.len() != points.len() {
+        return Err(KernelError::Mismatch { op: "nearest", what: "lengths", expected: points.len(), got: lengths.len() });
+    }
+    near::run(isa, (metric, points, centers), (out, Wanted::Center(lengths)), stop)
+}
+
+fn check_nearest((points, centers): (Rows<'_>, Rows<'_>), out: &[Hit]) -> Result<(), KernelError> {
     if points.dim() != centers.dim() {
         return Err(KernelError::Mismatch { op: "nearest", what: "dimensions", expected: points.dim(), got: centers.dim() });
     }
@@ -174,7 +200,7 @@ pub fn nearest_on(
     if out.len() != points.len() {
         return Err(KernelError::Mismatch { op: "nearest", what: "outputs", expected: points.len(), got: out.len() });
     }
-    near::run(isa, (metric, points, centers), out, stop)
+    Ok(())
 }
 
 /// Checks all blocks and counts their rows.

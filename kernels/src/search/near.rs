@@ -52,26 +52,45 @@ struct Scratch {
     sums: Vec<Sums>,
     lengths: Vec<f32>,
     likely: Vec<u32>,
+    /// What the keys of a point are at most, whole panels.
+    uppers: Vec<f32>,
+}
+
+/// What is to be told of a point.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Its closest center and the score.
+    Score,
+    /// Its closest center; the score is NaN where products alone tell which it is. With the lengths of all points.
+    Center(&'a [f32]),
 }
 
 /// The closest center of every point. The sizes were checked.
 pub(super) fn run(
     isa: Isa,
     (metric, points, centers): (Metric, Rows<'_>, Rows<'_>),
-    out: &mut [Hit],
+    (out, wanted): (&mut [Hit], Wanted<'_>),
     stop: Stop<'_>,
 ) -> Result<(), KernelError> {
     let packed = Centers::new(isa, metric, centers)?;
     let panels = packed.as_ref().map_or(0, |centers| centers.packed.panels());
-    let scratch = || Scratch { sums: vec![Sums([0.0; STRIP_ROWS * PANEL_COLUMNS]); panels], ..Scratch::default() };
+    let scratch = || Scratch {
+        sums: vec![Sums([0.0; STRIP_ROWS * PANEL_COLUMNS]); panels],
+        uppers: vec![0.0; panels * PANEL_COLUMNS],
+        ..Scratch::default()
+    };
     let work = |scratch: &mut Scratch, (index, out): (usize, &mut [Hit])| {
         if stop() {
             return Err(KernelError::Stopped);
         }
         let range = index * PIECE..index * PIECE + out.len();
-        let points = points.slice(range);
+        let points = points.slice(range.clone());
+        let wanted = match wanted {
+            Wanted::Score => Wanted::Score,
+            Wanted::Center(lengths) => Wanted::Center(&lengths[range]),
+        };
         match &packed {
-            Some(centers) => centers.piece(points, (scratch, out), stop),
+            Some(centers) => centers.piece(points, (scratch, out, wanted), stop),
             None => one_by_one(isa, (metric, points, centers), out, stop),
         }
     };
@@ -134,16 +153,27 @@ impl<'a> Centers<'a> {
         Ok(Some(Self { isa, metric, values: centers, packed, factors, squares, errors }))
     }
 
-    fn piece(&self, points: Rows<'_>, (scratch, out): (&mut Scratch, &mut [Hit]), stop: Stop<'_>) -> Result<(), KernelError> {
-        let Scratch { converted, sums, lengths, likely } = scratch;
-        let mut own = Scorer::new(self.isa, StoredRows::F32(points.values()), points.dim());
-        lengths.clear();
-        lengths.extend((0..points.len()).map(|point| {
-            StoredRows::F32(points.values()).fetch(point + FETCHED, points.dim());
-            own.load(point);
-            own.square().sqrt() as f32
-        }));
-        let block = Block { rows: StoredRows::F32(points.values()), norms: lengths, sketch: None, admitted: None };
+    fn piece(
+        &self,
+        points: Rows<'_>,
+        (scratch, out, wanted): (&mut Scratch, &mut [Hit], Wanted<'_>),
+        stop: Stop<'_>,
+    ) -> Result<(), KernelError> {
+        let Scratch { converted, sums, lengths, likely, uppers } = scratch;
+        let norms = match wanted {
+            Wanted::Center(lengths) => lengths,
+            Wanted::Score => {
+                let mut own = Scorer::new(self.isa, StoredRows::F32(points.values()), points.dim());
+                lengths.clear();
+                lengths.extend((0..points.len()).map(|point| {
+                    StoredRows::F32(points.values()).fetch(point + FETCHED, points.dim());
+                    own.load(point);
+                    own.square().sqrt() as f32
+                }));
+                &lengths[..]
+            }
+        };
+        let block = Block { rows: StoredRows::F32(points.values()), norms, sketch: None, admitted: None };
         let place = Place { block, first: 0, len: points.len() };
         converted.rows.clear();
         converted.rows.extend(0..points.len() as u32);
@@ -163,7 +193,11 @@ impl<'a> Centers<'a> {
                     continue;
                 }
                 likely.clear();
-                self.likely(sums, (at - from, length), likely);
+                self.likely(sums, (at - from, length), (likely, uppers));
+                if let (Wanted::Center(_), [center]) = (wanted, &likely[..]) {
+                    out[at] = Hit { row: (*center).into(), score: f64::NAN };
+                    continue;
+                }
                 let query = exact::Query::new(self.isa, self.metric, points.row(at));
                 out[at] = self.closest(&query, likely, &mut scorer);
             }
@@ -185,49 +219,47 @@ impl<'a> Centers<'a> {
     }
 
     /// The centers that may be the closest of a row of the strip.
-    fn likely(&self, sums: &[Sums], row: (usize, f32), likely: &mut Vec<u32>) {
+    fn likely(&self, sums: &[Sums], row: (usize, f32), out: (&mut Vec<u32>, &mut [f32])) {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value can only be had where the processor has these instructions.
-            Isa::Avx512(_) | Isa::Amx(_) => unsafe { self.likely_avx512(sums, row, likely) },
+            Isa::Avx512(_) | Isa::Amx(_) => unsafe { self.likely_avx512(sums, row, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx2(_) => unsafe { self.likely_avx2(sums, row, likely) },
-            _ => self.likely_body(sums, row, likely),
+            Isa::Avx2(_) => unsafe { self.likely_avx2(sums, row, out) },
+            _ => self.likely_body(sums, row, out),
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    unsafe fn likely_avx512(&self, sums: &[Sums], row: (usize, f32), likely: &mut Vec<u32>) {
-        self.likely_body(sums, row, likely);
+    unsafe fn likely_avx512(&self, sums: &[Sums], row: (usize, f32), out: (&mut Vec<u32>, &mut [f32])) {
+        self.likely_body(sums, row, out);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn likely_avx2(&self, sums: &[Sums], row: (usize, f32), likely: &mut Vec<u32>) {
-        self.likely_body(sums, row, likely);
+    unsafe fn likely_avx2(&self, sums: &[Sums], row: (usize, f32), out: (&mut Vec<u32>, &mut [f32])) {
+        self.likely_body(sums, row, out);
     }
 
     #[inline(always)]
-    fn likely_body(&self, sums: &[Sums], (row, length): (usize, f32), likely: &mut Vec<u32>) {
+    fn likely_body(&self, sums: &[Sums], (row, length): (usize, f32), (likely, uppers): (&mut Vec<u32>, &mut [f32])) {
+        let (uppers, _) = uppers.as_chunks_mut::<PANEL_COLUMNS>();
         let mut highest = [f32::NEG_INFINITY; PANEL_COLUMNS];
-        for (panel, sums) in sums.iter().enumerate() {
+        for ((panel, sums), upper) in sums.iter().enumerate().zip(uppers.iter_mut()) {
             let (keys, off) = self.keys(sums, panel, (row, length));
             for column in 0..PANEL_COLUMNS {
                 let lower = keys[column] - off[column];
                 highest[column] = if lower > highest[column] { lower } else { highest[column] };
+                upper[column] = keys[column] + off[column];
             }
         }
         let floor = highest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for (panel, sums) in sums.iter().enumerate() {
-            let (keys, off) = self.keys(sums, panel, (row, length));
-            let mut has_any = false;
-            for column in 0..PANEL_COLUMNS {
-                has_any |= reaches(keys[column] + off[column], floor);
-            }
+        for (panel, upper) in uppers.iter().enumerate() {
+            let has_any = upper.iter().fold(false, |has_any, upper| has_any | reaches(*upper, floor));
             if has_any {
-                let passes = (0..PANEL_COLUMNS).filter(|column| reaches(keys[*column] + off[*column], floor));
+                let passes = (0..PANEL_COLUMNS).filter(|column| reaches(upper[*column], floor));
                 let passes = passes.map(|column| panel * PANEL_COLUMNS + column);
                 likely.extend(passes.filter(|center| *center < self.values.len()).map(|center| center as u32));
             }

@@ -245,6 +245,11 @@ fn the_nearest_center_is_the_first_of_a_search() {
             for isa in Isa::available() {
                 let mut out = vec![Hit { row: 9, score: f64::NAN }; count];
                 nearest_on(isa, metric, pair, (&mut out, &never_stop)).expect("valid operands");
+                let mut alone = vec![Hit { row: 9, score: 0.5 }; count];
+                let lengths = norms(StoredRows::F32(pair.0.values()), dim).expect("whole rows");
+                assign_on(isa, (metric, pair), (&mut alone, &lengths), &never_stop).expect("valid operands");
+                let is_same = |(a, b): (&Hit, &Hit)| a.row == b.row && (a.score.is_nan() || a.score == b.score);
+                assert!(alone.iter().zip(&out).all(is_same), "{metric:?} {dim} {isa}: {alone:?} {out:?}");
                 let (out, want): (Vec<_>, Vec<_>) = out.iter().zip(&want).map(|(got, want)| (vec![*got], vec![*want])).unzip();
                 if metric == Metric::Cosine {
                     assert_same(&out, (&want, &all), &format!("{dim} {isa}"));

@@ -12,7 +12,7 @@ mod tests;
 use rayon::prelude::*;
 
 use crate::distance::{self, LEFT_BLOCK, Metric, RIGHT_BLOCK, Squares, part, score_block, squares};
-use crate::{Isa, KernelError, Operand, Rows, Stop};
+use crate::{Isa, KernelError, Operand, Stop};
 use portable::Best;
 
 pub use reference::top_k as reference_top_k;
@@ -83,40 +83,6 @@ pub fn top_k_on(isa: Isa, pair: (Operand<'_>, Operand<'_>), wanted: TopK, stop: 
         answers.extend(best.into_iter().map(|best| best.into_hits(wanted.metric)));
     }
     Ok(answers)
-}
-
-/// The closest of `centers` for each row of `rows`, into `out` `[rows]`; ties go to the lower index, NaN ranks last.
-///
-/// Splits over the rayon pool; asks `stop` between blocks. Errors: `Mismatch` for different dimensions or an `out` of another length,
-/// `OutOfRange` without centers, `Stopped`.
-pub fn nearest(metric: Metric, pair: (Rows<'_>, Rows<'_>), out: &mut [Hit], stop: Stop<'_>) -> Result<(), KernelError> {
-    let (rows, centers) = pair;
-    distance::check("nearest", metric, rows.into(), centers.into())?;
-    if centers.is_empty() || centers.len() > ROWS_MAX {
-        return Err(KernelError::OutOfRange { op: "nearest", what: "centers", max: ROWS_MAX, got: centers.len() });
-    }
-    if out.len() != rows.len() {
-        return Err(KernelError::Mismatch { op: "nearest", what: "outputs", expected: rows.len(), got: out.len() });
-    }
-    let isa = Isa::active();
-    let (left, right) = (squares(isa, metric, rows.into()), squares(isa, metric, centers.into()));
-    out.par_chunks_mut(LEFT_BLOCK).enumerate().try_for_each(|(index, out)| {
-        let range = index * LEFT_BLOCK..index * LEFT_BLOCK + out.len();
-        let mut scores = [0.0f64; LEFT_BLOCK * RIGHT_BLOCK];
-        for from in (0..centers.len()).step_by(RIGHT_BLOCK) {
-            if stop() {
-                return Err(KernelError::Stopped);
-            }
-            let block = from..centers.len().min(from + RIGHT_BLOCK);
-            let squares = Squares { left: part(&left, range.clone()), right: part(&right, block.clone()) };
-            let scores = &mut scores[..out.len() * block.len()];
-            score_block(isa, metric, (rows.slice(range.clone()).into(), centers.slice(block.clone()).into()), squares, scores);
-            for (hit, scores) in out.iter_mut().zip(scores.chunks_exact(block.len())) {
-                portable::closest(metric, from as u32, scores, hit);
-            }
-        }
-        Ok(())
-    })
 }
 
 /// How a search is cut: blocks of queries times parts of the rows.

@@ -43,16 +43,6 @@ impl PartialEq for Kept {
 
 impl Eq for Kept {}
 
-/// Replaces `hit` by the closest of the scores of consecutive rows from `from` on; row 0 always replaces it, so that it needs no first value.
-pub(super) fn closest(metric: Metric, from: u32, scores: &[f64], hit: &mut Hit) {
-    for (index, score) in (from..).zip(scores) {
-        let better = Kept { key: key(metric, *score), index } < Kept { key: key(metric, hit.score), index: hit.index };
-        if index == 0 || better {
-            *hit = Hit { index, score: *score };
-        }
-    }
-}
-
 /// The best rows seen so far.
 pub(super) struct Best {
     k: usize,

@@ -82,21 +82,6 @@ fn the_answer_does_not_depend_on_batch_or_threads() {
     }
 }
 
-#[test]
-fn the_nearest_center_is_the_first_of_a_search() {
-    let rows: Vec<f32> = (0..500u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 28) as f32).collect();
-    let centers: Vec<f32> = (0..140 * 5u32).map(|i| (i.wrapping_mul(40_503) >> 3 & 15) as f32).collect();
-    let mut out = vec![Hit { index: 7, score: -1.0 }; 100];
-    for metric in Metric::ALL {
-        let (left, right) = (Rows::new(&rows, 5).unwrap(), Rows::new(&centers, 5).unwrap());
-        nearest(metric, (left, right), &mut out, &never_stop).expect("valid operands");
-        let want: Vec<Hit> = search(&rows, &centers, 5, wanted(metric, 1)).into_iter().flatten().collect();
-        assert_eq!(out, want, "{metric:?}");
-    }
-    let none = Rows::new(&[], 5).unwrap();
-    assert!(nearest(Metric::L2, (Rows::new(&rows, 5).unwrap(), none), &mut out, &never_stop).is_err());
-}
-
 proptest! {
     #[test]
     fn small_integers_give_exactly_the_reference(

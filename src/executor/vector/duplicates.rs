@@ -1,15 +1,16 @@
-//! `near_duplicates`: all pairs above a threshold, tile by tile, and the groups they form.
+//! `near_duplicates`: all pairs above a threshold, and the groups they form.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use parking_lot::Mutex;
-use tallow_kernels::distance::visit_pairs;
+use tallow_kernels::search::Hit;
 
 use super::VectorState;
 use super::compare::{check_pair, kernel_metric};
-use super::input::{load, refused, shape_of};
+use super::input::{load, shape_of};
+use super::join::{self, Join};
 use super::output::cost;
+use super::pairs::ended;
 use crate::executor::operation::{Cost, Operation, Scope};
 use crate::task::vector::{DuplicatePair, NearDuplicatesOutput, NearDuplicatesRequest, NonFinite};
 use crate::task::{Parts, TaskError};
@@ -45,7 +46,7 @@ impl Operation<VectorState> for NearDuplicates {
         }
         let pairs = request.pairs_max.min(shape.rows.saturating_mul(shape.rows - 1) / 2) as u64;
         // A pair is held in the heap and as a JSON object of three numbers; a row in the forest and as a number in a group.
-        let held = pairs * (24 + 400) + shape.rows as u64 * 120;
+        let held = pairs * (24 + 400) + shape.rows as u64 * 120 + join::bytes(shape.rows, shape.rows, shape.dim);
         Ok(cost(shape.bytes() + held, (shape.elements() as u64).saturating_mul(shape.rows as u64) / 2))
     }
 
@@ -53,23 +54,18 @@ impl Operation<VectorState> for NearDuplicates {
         let vectors = load("vectors", &request.vectors, scope.parts, NonFinite::Refuse)?;
         let operand = vectors.operand();
         let metric = kernel_metric(request.metric);
-        let threshold = request.threshold;
-        let passes = |score: f64| if metric.larger_is_closer() { score >= threshold } else { score <= threshold };
-        let found = Mutex::new(Found::new(operand.len(), request.pairs_max));
-        let visit = |row: usize, from: usize, scores: &[f64]| {
-            let mut hits = (from..).zip(scores).filter(|(other, score)| *other > row && passes(**score)).peekable();
-            // The lock is taken only where there is something to tell.
-            if hits.peek().is_some() {
-                let mut found = found.lock();
-                for (other, score) in hits {
-                    let distance = if metric.larger_is_closer() { -score } else { *score };
-                    found.add(Kept { distance, a: row as u32, b: other as u32 });
-                }
+        let mut found = Found::new(operand.len(), request.pairs_max);
+        let mut visit = |row: usize, hits: &[Hit]| {
+            for hit in hits {
+                let distance = if metric.larger_is_closer() { -hit.score } else { hit.score };
+                found.add(Kept { distance, a: row as u32, b: hit.row as u32 });
             }
+            true
         };
+        let join = Join { metric, threshold: request.threshold, a: operand, b: None };
         let stop = || scope.cancel.is_cancelled();
-        visit_pairs(metric, operand, &visit, &stop).map_err(|error| refused("vectors", error, scope.cancel))?;
-        let found = found.into_inner();
+        let progress = |share: f32| scope.sink.progress(share, "comparing");
+        join.run(&mut visit, &progress, &stop).map_err(|end| ended(end, request.pairs_max, scope.cancel))?;
         let pair_count = found.pair_count;
         let (pairs, groups) = found.into_pairs_and_groups();
         let pair = |kept: Kept| {

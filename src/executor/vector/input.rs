@@ -13,6 +13,9 @@ use crate::task::{CancelHandle, Dtype, Part, Parts, TaskError};
 /// Values that are converted as one piece of parallel work.
 const PIECE: usize = 1 << 16;
 
+/// Whole numbers up to here are exact as `f32`.
+const WHOLE_MAX: f32 = ((1 << 24) - 1) as f32;
+
 /// What an input looks like, known without touching its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shape {
@@ -171,6 +174,47 @@ pub(super) fn load<'a>(field: &str, input: &'a VectorInput, parts: &'a Parts, no
         return read(field, input, parts, non_finite).map(Loaded::Real);
     }
     Ok(Loaded::Bits { bytes: raw_bytes(field, input, parts)?, shape })
+}
+
+/// Errors: `InvalidPayload` unless the input is `count` whole numbers `[count]`, as far as that can be told without touching them.
+pub(super) fn check_integers(field: &str, input: &VectorInput, parts: &Parts, count: usize) -> Result<(), TaskError> {
+    let (shape, dtype) = match input {
+        VectorInput::Values { shape, .. } => (shape.as_slice(), Dtype::I64),
+        VectorInput::Bytes(part) => (part.shape(), part.dtype()),
+        VectorInput::Named(name) => {
+            let part = named(field, name, parts)?;
+            (part.shape(), part.dtype())
+        }
+    };
+    if !matches!(dtype, Dtype::I64 | Dtype::I32 | Dtype::U32) {
+        return Err(TaskError::invalid(field, format!("found dtype {}; allowed: i64, i32, u32, or JSON numbers", dtype.name())));
+    }
+    if shape != [count] {
+        return Err(TaskError::invalid(field, format!("found shape {shape:?}; one number for each vector is needed: [{count}]")));
+    }
+    Ok(())
+}
+
+/// The numbers of an input that [`check_integers`] let pass. Errors: `InvalidPayload` with the index of a JSON number that is no whole number.
+pub(super) fn read_integers(field: &str, input: &VectorInput, parts: &Parts) -> Result<Vec<i64>, TaskError> {
+    let part = match input {
+        VectorInput::Values { values, .. } => {
+            if let Some(index) = values.iter().position(|value| value.fract() != 0.0 || value.abs() > WHOLE_MAX) {
+                let reason =
+                    format!("found {}; allowed: whole numbers of at most {WHOLE_MAX} in JSON, larger ones as bytes", values[index]);
+                return Err(TaskError::invalid(format!("{field}[{index}]"), reason));
+            }
+            return Ok(values.iter().map(|value| *value as i64).collect());
+        }
+        VectorInput::Bytes(part) => part,
+        VectorInput::Named(name) => named(field, name, parts)?,
+    };
+    let convert: fn(&[u8]) -> i64 = match part.dtype() {
+        Dtype::I32 => |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]).into(),
+        Dtype::U32 => |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]).into(),
+        _ => |b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+    };
+    Ok(part.bytes().chunks_exact(part.dtype().size_bytes()).map(convert).collect())
 }
 
 /// The bytes of an input that came as bytes. Errors: `InvalidPayload` when it came as JSON numbers or its part is missing.

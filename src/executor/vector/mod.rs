@@ -3,20 +3,28 @@
 //! One file per family of operations and one line per operation in [`VectorComputationExecutor::with_options`]'s table. Knows no models.
 
 mod arithmetic;
+mod center;
 mod compare;
 mod duplicates;
 mod input;
+mod join;
 mod kmeans;
 mod matmul;
+mod nearest;
 pub mod npy;
 mod output;
+mod pairs;
 mod pca;
+mod projection;
 mod quantize;
+mod random;
 mod ranking;
 mod reduce;
 pub mod rows_file;
 mod search;
 mod sets;
+mod silhouette;
+mod whiten;
 
 #[cfg(test)]
 mod tests;
@@ -115,7 +123,14 @@ impl VectorComputationExecutor {
             Entry::of::<quantize::Quantize>(),
             Entry::of::<quantize::Dequantize>(),
             Entry::of::<kmeans::Kmeans>(),
+            Entry::of::<nearest::NearestCentroid>(),
+            Entry::of::<silhouette::Silhouette>(),
             Entry::of::<pca::Pca>(),
+            Entry::of::<projection::RandomProjection>(),
+            Entry::of::<center::Center>(),
+            Entry::of::<center::Standardize>(),
+            Entry::of::<whiten::Whiten>(),
+            Entry::of::<pairs::SimilarityJoin>(),
             Entry::of::<duplicates::NearDuplicates>(),
             Entry::of::<ranking::Mmr>(),
             Entry::of::<ranking::Fusion>(),

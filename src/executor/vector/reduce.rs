@@ -217,11 +217,11 @@ impl Operation<VectorState> for Statistics {
 
 /// A dimension in four numbers.
 #[derive(Clone, Copy)]
-struct Column {
-    mean: f64,
-    std: f64,
-    min: f64,
-    max: f64,
+pub(super) struct Column {
+    pub(super) mean: f64,
+    pub(super) std: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
 }
 
 impl Column {
@@ -237,7 +237,7 @@ impl Column {
 }
 
 /// All dimensions in two passes: the deviations are taken from the final mean, so large means cost no digits.
-fn columns(rows: Rows<'_>, ddof: u8, cancel: &CancelHandle) -> Result<Vec<Column>, TaskError> {
+pub(super) fn columns(rows: Rows<'_>, ddof: u8, cancel: &CancelHandle) -> Result<Vec<Column>, TaskError> {
     let count = rows.len() as f64;
     let start = Column { mean: 0.0, std: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY };
     let mut columns = fold_columns(rows, start, cancel, |column, value, _row| {

@@ -1,9 +1,12 @@
 //! The vector executor through its port.
 
 mod bounds;
+mod clusters;
 mod golden;
+mod joins;
 mod laws;
 mod pca;
+mod reduced;
 mod sets;
 
 use std::sync::Arc;

@@ -49,7 +49,22 @@ fn bad_requests_are_refused_at_admission_with_path_and_allowed_values() {
         (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 3}), "k", "allowed: 1 to the number of vectors, 2"),
         (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 1, "iterations_max": 0}), "iterations_max", "allowed"),
         (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 1, "tolerance": -1}), "tolerance", "allowed"),
+        (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 2, "centroids": [[1]]}), "centroids", "`k` is 2"),
+        (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 1, "centroids": [[1, 2]]}), "centroids", "both must agree"),
+        (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 1, "batch_rows": 0}), "batch_rows", "allowed"),
+        (json!({"operation": "kmeans", "vectors": [[1], [2]], "k": 1, "start": "given"}), "start", "found `given`"),
+        (json!({"operation": "nearest_centroid", "vectors": [1], "centroids": [[1, 2]]}), "centroids", "both must agree"),
+        (json!({"operation": "silhouette", "vectors": [[1], [2]], "assignments": [1]}), "assignments", "[2]"),
+        (json!({"operation": "silhouette", "vectors": [[1], [2]], "assignments": [1, 2], "sample_max": 1}), "sample_max", "2 to 50000"),
         (json!({"operation": "pca", "vectors": [[1, 2]], "components": 1}), "vectors", "at least two"),
+        (json!({"operation": "pca", "vectors": [[1], [2]], "components": 1, "power_iterations": 33}), "power_iterations", "0 to 32"),
+        (json!({"operation": "random_projection", "vectors": [1], "components": 0}), "components", "1 to 65536"),
+        (json!({"operation": "random_projection", "vectors": [1], "components": 1, "density": 0}), "density", "above 0"),
+        (json!({"operation": "center", "vectors": [1], "mean": [[1], [2]]}), "mean", "expected one vector"),
+        (json!({"operation": "standardize", "vectors": [1], "ddof": 1}), "ddof", "two vectors"),
+        (json!({"operation": "whiten", "vectors": [[1], [2]], "epsilon": 2}), "epsilon", "0 to 1"),
+        (json!({"operation": "similarity_join", "a": [[1]], "threshold": 1, "pairs_max": 0}), "pairs_max", "1 to 10000000"),
+        (json!({"operation": "similarity_join", "a": [[1]], "b": [[1, 2]], "threshold": 1}), "b", "both must agree"),
         (json!({"operation": "pca", "vectors": [[1, 2], [3, 4]], "components": 3}), "components", "allow 1 to 2"),
         (json!({"operation": "near_duplicates", "vectors": [[1]], "threshold": 1, "pairs_max": 9_999_999}), "pairs_max", "allowed"),
         (json!({"operation": "mmr", "query": [[1], [2]], "vectors": [[1]], "k": 1}), "query", "expected one vector"),
@@ -144,7 +159,16 @@ async fn a_cancelled_task_ends_with_its_cause() {
         json!({"operation": "kmeans", "vectors": vectors, "k": 20}),
         json!({"operation": "top_k", "queries": vectors, "vectors": vectors, "k": 2}),
         json!({"operation": "near_duplicates", "vectors": vectors, "threshold": 0.5}),
+        json!({"operation": "kmeans", "vectors": vectors, "k": 20, "method": "mini_batch"}),
+        json!({"operation": "nearest_centroid", "vectors": vectors, "centroids": vectors}),
+        json!({"operation": "silhouette", "vectors": vectors, "assignments": (0..300).collect::<Vec<_>>()}),
+        json!({"operation": "similarity_join", "a": vectors, "threshold": 0.5}),
+        json!({"operation": "similarity_join", "a": vectors, "threshold": 0.5, "metric": "l1"}),
         json!({"operation": "pca", "vectors": vectors, "components": 2}),
+        json!({"operation": "pca", "vectors": vectors, "components": 2, "solver": "randomised"}),
+        json!({"operation": "random_projection", "vectors": vectors, "components": 2}),
+        json!({"operation": "standardize", "vectors": vectors}),
+        json!({"operation": "whiten", "vectors": vectors}),
     ] {
         let (executor, task) = (executor(), task(data, Parts::default()));
         let cancel = CancelHandle::default();
@@ -159,7 +183,7 @@ async fn a_cancelled_task_ends_with_its_cause() {
 fn every_operation_describes_its_request_and_answer() {
     let reports = executor().reports();
     let operations = &reports[0].operations;
-    assert_eq!(operations.len(), 33);
+    assert_eq!(operations.len(), 40);
     for operation in operations {
         assert!(operation.request_schema["properties"].is_object(), "{}", operation.name);
         assert!(operation.result_schema["properties"].is_object(), "{}", operation.name);
@@ -191,11 +215,11 @@ proptest! {
 
     #[test]
     fn no_request_panics(
-        operation in 0usize..22,
+        operation in 0usize..29,
         fields in prop::collection::hash_map(
             prop::sample::select(vec![
                 "a", "b", "vector_a", "vector_b", "queries", "vectors", "k", "metric", "weights", "values", "from", "to", "scales", "rankings", "query",
-                "threshold", "components", "factor", "dimensions",
+                "threshold", "components", "factor", "dimensions", "centroids", "assignments", "mean", "method", "solver", "epsilon", "density",
             ]),
             any_json(),
             0..6,

@@ -146,3 +146,83 @@ async fn clusters_are_those_of_scikit_learn() {
     assert_eq!(output["sizes"], json!([20, 20, 20]));
     assert_eq!(output["converged"], json!(true));
 }
+
+#[tokio::test]
+async fn rounds_from_the_same_start_are_those_of_scikit_learn() {
+    let want = &golden()["kmeans_rounds"];
+    let cloud = values(21, 400, 6);
+    let data = json!({"operation": "kmeans", "vectors": cloud, "k": 9, "centroids": cloud[..9], "iterations_max": 5, "tolerance": 0});
+    let output = run(data).await.unwrap();
+    assert_eq!((&output["assignments"], &output["start"]), (&want["assignments"], &json!("given")));
+    assert_close(&[output["inertia"].as_f64().unwrap()], &[want["inertia"].as_f64().unwrap()], 1e-5, "inertia");
+    for (got, want) in rows(&output["centroids"]).iter().zip(rows(&want["centroids"])) {
+        assert_close(got, &want, 4.0 * tolerance::rounded(1.0), "centroid");
+    }
+    let again = json!({"operation": "nearest_centroid", "vectors": cloud, "centroids": output["centroids"], "metric": "l2_squared"});
+    let nearest = run(again).await.unwrap();
+    assert_eq!((&nearest["assignments"], &nearest["sizes"]), (&output["assignments"], &output["sizes"]));
+    let total: f64 = numbers(&nearest["scores"]).iter().sum();
+    assert_close(&[total], &[output["inertia"].as_f64().unwrap()], 1e-9, "sum of the scores");
+}
+
+#[tokio::test]
+async fn rounds_by_angle_are_those_of_numpy() {
+    let want = &golden()["kmeans_spherical"];
+    let cloud = values(21, 400, 6);
+    let data = json!({
+        "operation": "kmeans", "metric": "cosine", "vectors": cloud, "k": 9, "centroids": cloud[..9], "iterations_max": 5, "tolerance": 0,
+    });
+    let output = run(data).await.unwrap();
+    assert_eq!(output["assignments"], want["assignments"]);
+    assert_close(&[output["inertia"].as_f64().unwrap()], &[want["inertia"].as_f64().unwrap()], 1e-5, "inertia");
+    for (got, want) in rows(&output["centroids"]).iter().zip(rows(&want["centroids"])) {
+        assert_close(got, &want, 4.0 * tolerance::rounded(1.0), "centroid");
+    }
+}
+
+#[tokio::test]
+async fn silhouettes_are_those_of_scikit_learn() {
+    let want = &golden()["kmeans_rounds"];
+    for metric in ["l2", "cosine"] {
+        let data = json!({"operation": "silhouette", "vectors": values(21, 400, 6), "assignments": want["assignments"], "metric": metric});
+        let output = run(data).await.unwrap();
+        let want = want[format!("silhouette_{metric}")].as_f64().unwrap();
+        assert_close(&[output["silhouette"].as_f64().unwrap()], &[want], 1e-6, metric);
+        assert_eq!((&output["sampled"], &output["sample_count"]), (&json!(false), &json!(400)));
+    }
+}
+
+#[tokio::test]
+async fn randomised_components_explain_what_those_of_scikit_learn_do() {
+    let want = &golden()["pca_randomised"];
+    let mut falling = values(23, 300, 40);
+    falling
+        .iter_mut()
+        .flat_map(|row| row.iter_mut().enumerate())
+        .for_each(|(at, value)| *value = (f64::from(*value) * 0.8f64.powi(at as i32)) as f32);
+    let data =
+        json!({"operation": "pca", "vectors": falling, "components": 6, "solver": "randomised", "whiten": true, "power_iterations": 7});
+    let output = run(data).await.unwrap();
+    assert_eq!(output["solver"], json!("randomised"));
+    for field in ["explained_variance", "explained_variance_ratio"] {
+        assert_close(&numbers(&output[field]), &numbers(&want[field]), 1e-3 * numbers(&want[field])[5], field);
+    }
+    for (got, want) in rows(&output["projected"]).iter().zip(rows(&want["whitened_magnitudes"])) {
+        let got: Vec<f64> = got.iter().map(|value| value.abs()).collect();
+        assert_close(&got, &want, 2e-3, "whitened");
+    }
+}
+
+#[tokio::test]
+async fn standardized_and_whitened_vectors_are_those_of_scikit_learn_and_numpy() {
+    let golden = golden();
+    let output = run(json!({"operation": "standardize", "vectors": values(1, 12, 7)})).await.unwrap();
+    for (got, want) in rows(&output["vectors"]).iter().zip(rows(&golden["standardized"])) {
+        assert_close(got, &want, tolerance::rounded(4.0), "standardized");
+    }
+    let output = run(json!({"operation": "whiten", "vectors": values(21, 400, 6)})).await.unwrap();
+    assert_eq!(output["flat_directions"], json!(0));
+    for (got, want) in rows(&output["vectors"]).iter().zip(rows(&golden["zca"])) {
+        assert_close(got, &want, tolerance::rounded(4.0), "whitened");
+    }
+}

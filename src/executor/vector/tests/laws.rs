@@ -212,10 +212,18 @@ async fn clustering_handles_equal_rows_and_as_many_clusters_as_rows() {
 
 #[tokio::test]
 async fn answers_do_not_depend_on_the_number_of_threads() {
-    let vectors = values(17, 600, 33);
+    let (vectors, wide) = (values(17, 600, 33), values(19, 1100, 64));
     for data in [
         json!({"operation": "kmeans", "vectors": vectors, "k": 13, "seed": 2, "iterations_max": 20}),
+        json!({"operation": "kmeans", "vectors": vectors, "k": 150, "metric": "cosine", "seed": 2, "iterations_max": 20}),
+        json!({"operation": "kmeans", "vectors": vectors, "k": 13, "method": "mini_batch", "batch_rows": 64, "seed": 2, "iterations_max": 50}),
+        json!({"operation": "silhouette", "vectors": vectors, "assignments": (0..600).map(|row| row % 7).collect::<Vec<_>>(), "sample_max": 300}),
         json!({"operation": "pca", "vectors": vectors, "components": 5, "project": true}),
+        json!({"operation": "pca", "vectors": vectors, "components": 5, "whiten": true, "solver": "randomised"}),
+        json!({"operation": "pca", "vectors": wide, "components": 2, "solver": "randomised", "oversampling": 0, "power_iterations": 1}),
+        json!({"operation": "random_projection", "vectors": vectors, "components": 20}),
+        json!({"operation": "whiten", "vectors": vectors}),
+        json!({"operation": "similarity_join", "a": vectors, "b": vectors, "threshold": 0.4}),
         json!({"operation": "statistics", "vectors": vectors}),
         json!({"operation": "near_duplicates", "vectors": vectors, "threshold": 0.6, "pairs_max": 50}),
         json!({"operation": "matmul", "a": vectors, "b": vectors, "transpose_b": true}),
