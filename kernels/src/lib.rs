@@ -7,6 +7,7 @@ pub mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod attention;
+mod best;
 pub mod device;
 pub mod distance;
 mod error;

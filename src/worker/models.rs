@@ -100,14 +100,9 @@ fn names_in(folder: &Path) -> Result<Vec<String>, ModelError> {
 
 /// Names of the folders in a folder, without hidden ones and those whose name is not text.
 fn folders(folder: &Path) -> Result<Vec<String>, ModelError> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(error) => return Err(ModelError::io(folder, &error)),
-    };
     let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| ModelError::io(folder, &error))?;
+    for entry in source::folder_entries(folder)? {
+        let entry = entry?;
         let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'));
         names.extend(name.filter(|_| entry.path().is_dir()));
     }

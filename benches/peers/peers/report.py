@@ -1,6 +1,5 @@
 """The record of a run over encoders: `encoders.json` with every pass, `encoders.md` with the tables, and one plot per model."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from peers import encoder_gates, gates, machine
+from peers import encoder_gates, gates, kept, machine
 from peers.measure import Figures
 
 OURS = "tallow"
@@ -100,23 +99,17 @@ class Record:
 
 def save(record: Record, out: Path) -> None:
     """Writes every pass so far into `out`, so that a run that is ended early leaves its figures; `load` reads them."""
-    out.mkdir(parents=True, exist_ok=True)
     document = asdict(record) | {"peak": record.peak, "gates": gates.as_json(encoder_gates.gates(record))}
-    path = out / "encoders.json"
-    path.with_suffix(".new").write_text(json.dumps(document, indent=1))
-    path.with_suffix(".new").rename(path)
+    kept.save(document, out / "encoders.json")
 
 
 def load(out: Path, options: dict) -> Record | None:
     """The record that an earlier run with the same options left in `out`."""
-    path = out / "encoders.json"
-    if not path.exists():
+    document = kept.load(out / "encoders.json", options)
+    if document is None:
         return None
-    document = json.loads(path.read_text())
-    if document["options"] != options:
-        return None
-    kept = {name: document[name] for name in ("machine", "options", "probes", "products", "peers", "skipped")}
-    return Record(**kept, sections=[_section(each) for each in document["sections"]])
+    fields = {name: document[name] for name in ("machine", "options", "probes", "products", "peers", "skipped")}
+    return Record(**fields, sections=[_section(each) for each in document["sections"]])
 
 
 def _section(document: dict) -> Section:

@@ -1,7 +1,7 @@
 //! What may still be in the answer to one query: rows whose score is known, and rows of which only an interval is.
 
-use super::best::Best;
 use super::bound::{Bound, Interval};
+use crate::best::Best;
 
 /// Rows of unknown score that are kept beside `k`.
 const PENDING: usize = 256;

@@ -6,13 +6,13 @@ use std::sync::atomic::AtomicUsize;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::best::Best;
 use super::bound::{self, Bound, Key};
 use super::candidates::Candidates;
 use super::exact::{Against, Query, Rescorer};
 use super::packed::Unit;
 use super::pieces::Place;
 use super::{scan, stream};
+use crate::best::Best;
 use crate::distance::Metric;
 use crate::gemm::{GEMM_DIM_MAX, has_int8_products};
 use crate::{Isa, KernelError, Rows, Stop, threads};

@@ -7,7 +7,6 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod batch;
-mod best;
 mod bound;
 mod candidates;
 mod exact;
@@ -28,9 +27,9 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::best::Best;
 use crate::distance::Metric;
 use crate::{DIM_MAX, Isa, KernelError, Rows, Stop};
-use best::Best;
 use goal::Goal;
 use near::Wanted;
 use pieces::Place;
@@ -119,7 +118,7 @@ pub fn search_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Search, stop: 
     };
     let goal = Goal { metric: plan.metric, k: plan.k, threshold: plan.threshold, oversample, counter: None };
     let best = goal.reach(isa, (queries, &places), stop)?;
-    Ok(Found { hits: best.into_iter().map(Best::into_hits).collect(), is_exact: oversample.is_none() })
+    Ok(Found { hits: best.into_iter().map(hits).collect(), is_exact: oversample.is_none() })
 }
 
 /// Every admitted row within the threshold for each query `[queries, dim]`, closest first.
@@ -148,7 +147,7 @@ pub fn range_on(isa: Isa, pair: (Rows<'_>, &[Block<'_>]), plan: &Within, stop: S
     if are_too_many() {
         return Err(KernelError::OutOfRange { op: "range", what: "hits", max: plan.hits_max, got: counter.load(Ordering::Relaxed) });
     }
-    Ok(best?.into_iter().map(Best::into_hits).collect())
+    Ok(best?.into_iter().map(hits).collect())
 }
 
 /// The closest of `centers` for each of `points`, into `out` `[points]`; ties go to the lower center, NaN comes last.
@@ -201,6 +200,11 @@ fn check_nearest((points, centers): (Rows<'_>, Rows<'_>), out: &[Hit]) -> Result
         return Err(KernelError::Mismatch { op: "nearest", what: "outputs", expected: points.len(), got: out.len() });
     }
     Ok(())
+}
+
+/// What was kept, as an answer.
+fn hits(best: Best) -> Vec<Hit> {
+    best.into_ranked().map(|(row, score)| Hit { row, score }).collect()
 }
 
 /// Checks all blocks and counts their rows.

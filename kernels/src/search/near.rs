@@ -289,7 +289,7 @@ impl<'a> Centers<'a> {
         for &center in likely {
             scorer.load(center as usize);
             let score = scorer.score(query);
-            let key = super::best::key(self.metric, score);
+            let key = crate::best::key(self.metric, score);
             if best.is_none_or(|(highest, _)| key > highest || highest.is_nan()) {
                 best = Some((key, Hit { row: center.into(), score }));
             }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::StoredRows;
-use super::best::Best;
 use super::exact::{Query, Scorer, bit_scores};
 use super::pieces::{Place, spread};
+use crate::best::Best;
 use crate::{Isa, KernelError, Stop};
 
 /// Rows between two questions whether to stop.

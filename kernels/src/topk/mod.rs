@@ -3,7 +3,6 @@
 //! Scores are those of [`crate::distance`], so they do not depend on batch or threads, and neither does the order: closest first, ties by lower
 //! index, rows whose score is NaN last.
 
-mod portable;
 mod reference;
 
 #[cfg(test)]
@@ -11,9 +10,9 @@ mod tests;
 
 use rayon::prelude::*;
 
+use crate::best::Best;
 use crate::distance::{self, LEFT_BLOCK, Metric, RIGHT_BLOCK, Squares, part, score_block, squares};
 use crate::{Isa, KernelError, Operand, Stop};
-use portable::Best;
 
 pub use reference::top_k as reference_top_k;
 
@@ -80,7 +79,8 @@ pub fn top_k_on(isa: Isa, pair: (Operand<'_>, Operand<'_>), wanted: TopK, stop: 
         for other in parts.by_ref().take(plan.row_parts - 1) {
             best.iter_mut().zip(other).for_each(|(best, other)| best.merge(other));
         }
-        answers.extend(best.into_iter().map(|best| best.into_hits(wanted.metric)));
+        let hits = |best: Best| best.into_ranked().map(|(row, score)| Hit { index: row as u32, score }).collect();
+        answers.extend(best.into_iter().map(hits));
     }
     Ok(answers)
 }
@@ -124,7 +124,8 @@ impl Search<'_> {
     /// The best rows of a range for each of a few queries.
     fn scan(&self, queries: (Operand<'_>, &[f64]), range: std::ops::Range<usize>, stop: Stop<'_>) -> Result<Vec<Best>, KernelError> {
         let (queries, query_squares) = queries;
-        let mut best: Vec<Best> = (0..queries.len()).map(|_| Best::new(self.wanted.k, self.wanted.threshold_key())).collect();
+        let mut best: Vec<Best> =
+            (0..queries.len()).map(|_| Best::new(self.wanted.metric, (self.wanted.k, self.wanted.threshold))).collect();
         let mut scores = [0.0f64; LEFT_BLOCK * RIGHT_BLOCK];
         let mut lengths = [0.0f64; RIGHT_BLOCK];
         for from in range.clone().step_by(RIGHT_BLOCK) {
@@ -144,16 +145,9 @@ impl Search<'_> {
             let scores = &mut scores[..queries.len() * width];
             score_block(self.isa, self.wanted.metric, (queries, rows), Squares { left: query_squares, right }, scores);
             for (best, scores) in best.iter_mut().zip(scores.chunks_exact(width)) {
-                best.offer(from as u32, scores, self.wanted.metric);
+                (from as u64..).zip(scores).for_each(|(row, score)| best.offer(row, *score));
             }
         }
         Ok(best)
-    }
-}
-
-impl TopK {
-    /// The threshold as a key: larger is closer for every metric.
-    fn threshold_key(&self) -> Option<f64> {
-        self.threshold.map(|score| portable::key(self.metric, score))
     }
 }

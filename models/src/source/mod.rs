@@ -22,7 +22,7 @@ pub use catalog::{FileDetails, ModelDetails, Verification, show, verify};
 #[cfg(feature = "hub")]
 pub use hub::{PullProgress, PullWatch, Pulled, pull};
 use single::is_model;
-pub use single::{gguf_files, model_names};
+pub use single::{folder_entries, gguf_files, model_names};
 
 use crate::ModelError;
 use crate::gguf::is_gguf;

@@ -1,5 +1,6 @@
 //! Models in a single GGUF file: which file of a folder is meant.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use super::files::file_name;
@@ -9,16 +10,22 @@ use crate::gguf::is_gguf;
 /// More such files in one folder are not looked at.
 const FILE_COUNT_MAX: usize = 1_000;
 
-/// The names of the GGUF files in a folder, sorted; none for a folder that is not there. Errors: `Io`.
-pub fn gguf_files(folder: &Path) -> Result<Vec<String>, ModelError> {
+/// What lies in a folder, one after the other; nothing for a folder that is not there. Errors: `Io`, also of each entry.
+pub fn folder_entries(folder: &Path) -> Result<impl Iterator<Item = Result<DirEntry, ModelError>>, ModelError> {
     let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Ok(entries) => Some(entries),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => None,
         Err(error) => return Err(ModelError::io(folder, &error)),
     };
+    let read = |entry: std::io::Result<DirEntry>| entry.map_err(|error| ModelError::io(folder, &error));
+    Ok(entries.into_iter().flatten().map(read))
+}
+
+/// The names of the GGUF files in a folder, sorted; none for a folder that is not there. Errors: `Io`.
+pub fn gguf_files(folder: &Path) -> Result<Vec<String>, ModelError> {
     let mut names = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| ModelError::io(folder, &error))?.path();
+    for entry in folder_entries(folder)? {
+        let path = entry?.path();
         let name = file_name(&path);
         if is_gguf(&path) && path.is_file() && !name.starts_with('.') && names.len() < FILE_COUNT_MAX {
             names.push(name);

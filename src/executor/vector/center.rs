@@ -6,7 +6,7 @@ use super::VectorState;
 use super::arithmetic::finite;
 use super::input::{Shape, read_finite, real_shape, same_dim};
 use super::output::{array_bytes, cost, emit};
-use super::reduce::{Column, columns};
+use super::reduce::{Column, check_ddof, columns};
 use crate::executor::operation::{Cost, Operation, Scope};
 use crate::task::vector::{ArrayEncoding, CenterRequest, CenteredOutput, Numbers, StandardizeRequest, VectorInput};
 use crate::task::{Parts, TaskError};
@@ -63,12 +63,7 @@ impl Operation<VectorState> for Standardize {
 
     fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
-        if request.ddof > 1 {
-            return Err(TaskError::invalid("ddof", format!("found {}; allowed: 0 or 1", request.ddof)));
-        }
-        if shape.rows <= usize::from(request.ddof) {
-            return Err(TaskError::invalid("ddof", "a ddof of 1 needs at least two vectors"));
-        }
+        check_ddof(request.ddof, shape.rows)?;
         price((shape, request.encoding), shape.elements() as u64 * 3)
     }
 

@@ -176,6 +176,17 @@ impl Operation<VectorState> for Sum {
     }
 }
 
+/// Errors: `InvalidPayload` at `ddof` for what is neither 0 nor 1, or leaves nothing to divide by.
+pub(super) fn check_ddof(ddof: u8, rows: usize) -> Result<(), TaskError> {
+    if ddof > 1 {
+        return Err(TaskError::invalid("ddof", format!("found {ddof}; allowed: 0 or 1")));
+    }
+    if rows <= usize::from(ddof) {
+        return Err(TaskError::invalid("ddof", "a ddof of 1 needs at least two vectors"));
+    }
+    Ok(())
+}
+
 /// What the values of each dimension and the lengths of the rows are like.
 pub(super) struct Statistics;
 
@@ -187,12 +198,7 @@ impl Operation<VectorState> for Statistics {
 
     fn check(request: &Self::Request, _state: &VectorState, parts: &Parts) -> Result<Cost, TaskError> {
         let shape = real_shape("vectors", &request.vectors, parts)?;
-        if request.ddof > 1 {
-            return Err(TaskError::invalid("ddof", format!("found {}; allowed: 0 or 1", request.ddof)));
-        }
-        if shape.rows <= usize::from(request.ddof) {
-            return Err(TaskError::invalid("ddof", "a ddof of 1 needs at least two vectors"));
-        }
+        check_ddof(request.ddof, shape.rows)?;
         let out = array_bytes("mean", ArrayEncoding::Float, shape.dim, 8)?;
         Ok(cost(shape.bytes() + out * 4 + shape.rows as u64 * 8, shape.elements() as u64 * 2))
     }

@@ -1,6 +1,5 @@
 """The record of a run over vectors: `vectors.json` with every time, `vectors.md` with the tables, and plots of recall against speed."""
 
-import json
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from peers import gates, machine
+from peers import gates, kept, machine
 from peers.vectors import targets
 
 OURS = "tallow"
@@ -102,23 +101,17 @@ class Record:
 
 def save(record: Record, out: Path) -> None:
     """Writes all that is known so far into `out`; `load` reads it."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "vectors.json"
     document = asdict(record) | {"peak": record.peak, "gates": gates.as_json(targets.gates(record))}
-    path.with_suffix(".new").write_text(json.dumps(document, indent=1))
-    path.with_suffix(".new").rename(path)
+    kept.save(document, out / "vectors.json")
 
 
 def load(out: Path, options: dict) -> Record | None:
     """The record that an earlier run with the same options left in `out`."""
-    path = out / "vectors.json"
-    if not path.exists():
+    document = kept.load(out / "vectors.json", options)
+    if document is None:
         return None
-    document = json.loads(path.read_text())
-    if document["options"] != options:
-        return None
-    kept = {name: document[name] for name in ("machine", "options", "probes", "peers", "skipped")}
-    return Record(**kept, sections=[Section(**each) for each in document["sections"]])
+    fields = {name: document[name] for name in ("machine", "options", "probes", "peers", "skipped")}
+    return Record(**fields, sections=[Section(**each) for each in document["sections"]])
 
 
 def write(record: Record, out: Path) -> Path:

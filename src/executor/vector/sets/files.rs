@@ -10,7 +10,7 @@ use crate::executor::vector::output::cost;
 use crate::executor::vector::rows_file::{RowsFormat, open_ids, open_rows, write_ids, write_rows};
 use crate::task::vector::set::{SetFileOutput, SetLoadRequest, SetSaveRequest};
 use crate::task::{Parts, TaskError};
-use crate::vectors::{MetaColumns, NewRows, OnConflict, SEGMENT_ROWS, SET_DIM_MAX};
+use crate::vectors::{MetaColumns, NewRows, OnConflict, SEGMENT_ROWS, SET_DIM_MAX, Version};
 
 /// The folder of the store in which files of other programs lie.
 const FILES: &str = "files";
@@ -43,13 +43,7 @@ impl Operation<VectorState> for Save {
         if file.is_none() && ids_file.is_none() {
             let set = watched(scope, "saving the set", |watch| scope.state.sets.save(&request.set, watch))?;
             let version = set.version();
-            return Ok(SetFileOutput {
-                set: request.set.clone(),
-                version: version.number(),
-                rows: version.len(),
-                file: None,
-                file_rows: None,
-            });
+            return Ok(stored(&request.set, &version));
         }
         let set = watched(scope, "reading the set", |watch| scope.state.sets.get(&request.set, watch))?;
         let (version, stop) = (set.version(), || scope.cancel.is_cancelled());
@@ -96,13 +90,7 @@ impl Operation<VectorState> for Load {
         let set = watched(scope, "reading the set", |watch| scope.state.sets.get(&request.set, watch))?;
         let Some(path) = place_of(scope.state, "file", request.file.as_deref())? else {
             let version = set.version();
-            return Ok(SetFileOutput {
-                set: request.set.clone(),
-                version: version.number(),
-                rows: version.len(),
-                file: None,
-                file_rows: None,
-            });
+            return Ok(stored(&request.set, &version));
         };
         let stop = || scope.cancel.is_cancelled();
         let rows = open_rows(&path, &request.tensor)?;
@@ -119,6 +107,11 @@ impl Operation<VectorState> for Load {
         let (name, file) = (request.set.clone(), request.file.clone());
         Ok(SetFileOutput { set: name, version: written.version, rows: written.len, file, file_rows: Some(written.added) })
     }
+}
+
+/// What is said of a set that lies in the store itself.
+fn stored(set: &str, version: &Version) -> SetFileOutput {
+    SetFileOutput { set: set.to_owned(), version: version.number(), rows: version.len(), file: None, file_rows: None }
 }
 
 /// Where a file that a task names lies: where it says, if tasks may name paths of this host, else below the folder `files` of the store.

@@ -5,12 +5,11 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicUsize};
 
-use super::Hit;
 use crate::distance::Metric;
 
 /// A score as a key of which larger is closer.
 #[inline(always)]
-pub(super) fn key(metric: Metric, score: f64) -> f64 {
+pub(crate) fn key(metric: Metric, score: f64) -> f64 {
     if metric.larger_is_closer() { score } else { -score }
 }
 
@@ -47,7 +46,7 @@ impl PartialEq for Kept {
 impl Eq for Kept {}
 
 /// The best rows seen so far, whatever the order they came in.
-pub(super) struct Best {
+pub(crate) struct Best {
     metric: Metric,
     k: usize,
     /// As a key.
@@ -61,7 +60,7 @@ pub(super) struct Best {
 
 impl Best {
     /// Room for `k` rows, all with scores within the threshold.
-    pub(super) fn new(metric: Metric, (k, threshold): (usize, Option<f64>)) -> Self {
+    pub(crate) fn new(metric: Metric, (k, threshold): (usize, Option<f64>)) -> Self {
         Self {
             metric,
             k,
@@ -73,18 +72,18 @@ impl Best {
     }
 
     /// The same, with every row that is kept counted.
-    pub(super) fn counted(self, counter: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn counted(self, counter: Arc<AtomicUsize>) -> Self {
         Self { counter: Some(counter), ..self }
     }
 
     /// True where rows are counted: there is no telling how many there will be.
-    pub(super) fn is_counted(&self) -> bool {
+    pub(crate) fn is_counted(&self) -> bool {
         self.counter.is_some()
     }
 
     /// Offers a row.
     #[inline]
-    pub(super) fn offer(&mut self, row: u64, score: f64) {
+    pub(crate) fn offer(&mut self, row: u64, score: f64) {
         let key = key(self.metric, score);
         if key < self.cut {
             return;
@@ -101,29 +100,29 @@ impl Best {
     }
 
     /// Takes over what another part of the rows kept.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         other.heap.into_iter().for_each(|kept| self.push(kept));
     }
 
     /// Rows kept at most.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.k
     }
 
     /// The scores of the kept rows, in no order.
-    pub(super) fn scores(&self) -> impl Iterator<Item = f64> {
+    pub(crate) fn scores(&self) -> impl Iterator<Item = f64> {
         self.heap.iter().map(|kept| key(self.metric, kept.key))
     }
 
     /// Rows kept.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// The kept rows, closest first.
-    pub(super) fn into_hits(self) -> Vec<Hit> {
-        let sorted = self.heap.into_sorted_vec();
-        sorted.into_iter().map(|kept| Hit { row: kept.row, score: key(self.metric, kept.key) }).collect()
+    /// The kept rows with their scores, closest first.
+    pub(crate) fn into_ranked(self) -> impl Iterator<Item = (u64, f64)> {
+        let metric = self.metric;
+        self.heap.into_sorted_vec().into_iter().map(move |kept| (kept.row, key(metric, kept.key)))
     }
 
     #[inline]
